@@ -1,0 +1,165 @@
+"""From a lock to the contents of a bundle: every blob, every document that we write ourselves, every artifact.
+
+Pure: the same lock gives the same contents, byte for byte, anywhere.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from bundler.archive import oci
+from bundler.errors import Malformed
+from bundler.model.descriptor import Descriptor
+from bundler.model.digest import Digest
+from bundler.model.lock import Lock, LockedDeb, LockedFile, LockedImage, LockedWheel
+from bundler.model.statement import DebArtifact, FileArtifact, ImageArtifact, WheelArtifact
+
+WHEEL_TYPE = "application/vnd.bundle.wheel.v1"
+WHEEL_METADATA_TYPE = "application/vnd.bundle.wheel.metadata.v1"
+DEB_TYPE = "application/vnd.bundle.deb.v1"
+DEB_CONTROL_TYPE = "application/vnd.bundle.deb.control.v1"
+DEB_CONTENT_TYPE = "application/vnd.debian.binary-package"
+FILE_TYPE = "application/vnd.bundle.file.v1"
+CONTENT_TYPE = "application/octet-stream"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Contents:
+    """`blobs` are all blobs in file order; `ready` has the bytes of those that we write ourselves."""
+
+    index: bytes
+    blobs: tuple[Descriptor, ...]
+    ready: Mapping[Digest, bytes]
+    images: tuple[ImageArtifact, ...]
+    wheels: tuple[WheelArtifact, ...]
+    debs: tuple[DebArtifact, ...]
+    files: tuple[FileArtifact, ...]
+
+
+class _Shelf:
+    """Blobs seen so far: documents (small, first in the file) and payloads (large, after them)."""
+
+    def __init__(self) -> None:
+        self.documents: dict[Digest, Descriptor] = {}
+        self.payloads: dict[Digest, Descriptor] = {}
+        self.ready: dict[Digest, bytes] = {}
+
+    def write(self, media_type: str, data: bytes) -> Descriptor:
+        descriptor = oci.describe(media_type, data)
+        self.ready[descriptor.digest] = data
+        return self.document(descriptor)
+
+    def document(self, descriptor: Descriptor) -> Descriptor:
+        return self._put(self.documents, descriptor)
+
+    def payload(self, descriptor: Descriptor) -> Descriptor:
+        return self._put(self.payloads, descriptor)
+
+    def _put(self, shelf: dict[Digest, Descriptor], descriptor: Descriptor) -> Descriptor:
+        known = self.documents.get(descriptor.digest) or self.payloads.get(descriptor.digest)
+        if known is None:
+            shelf[descriptor.digest] = descriptor
+        elif known.size != descriptor.size:
+            raise Malformed(
+                found=f"{descriptor.digest} with {known.size} and {descriptor.size} bytes", expected="one size"
+            )
+        return descriptor
+
+    def ordered(self) -> tuple[Descriptor, ...]:
+        return tuple(
+            shelf[digest] for shelf in (self.documents, self.payloads) for digest in sorted(shelf)
+        )
+
+
+def contents_of(lock: Lock) -> Contents:
+    """Raises Malformed when the lock gives one digest two sizes."""
+    shelf = _Shelf()
+    images = [_image(shelf, image) for image in sorted(lock.images, key=lambda image: image.name)]
+    named = [(image.name, image.root) for image in sorted(lock.images, key=lambda image: image.name)]
+    wheels = [_wheel(shelf, wheel) for wheel in sorted(lock.wheels, key=lambda wheel: wheel.name)]
+    debs = [_deb(shelf, deb) for deb in sorted(lock.debs, key=lambda deb: (deb.archive, deb.release, deb.name))]
+    files = [_file(shelf, file) for file in sorted(lock.files, key=lambda file: file.name)]
+    manifests = [
+        (shelf.documents[artifact.manifest], kind)
+        for kind, artifacts in ((WHEEL_TYPE, wheels), (DEB_TYPE, debs), (FILE_TYPE, files))
+        for artifact in artifacts
+    ]
+    nested = shelf.write(oci.INDEX_TYPE, oci.nested_index(manifests)) if manifests else None
+    return Contents(
+        index=oci.layout_index(named, nested),
+        blobs=shelf.ordered(),
+        ready=shelf.ready,
+        images=tuple(images),
+        wheels=tuple(wheels),
+        debs=tuple(debs),
+        files=tuple(files),
+    )
+
+
+def is_config(media_type: str) -> bool:
+    """Whether an image's blob is its config: a small document that readers want first."""
+    return ".config." in media_type or media_type == "application/vnd.docker.container.image.v1+json"
+
+
+def _image(shelf: _Shelf, image: LockedImage) -> ImageArtifact:
+    manifests = (image.root, *(each for each in image.manifests if each.digest != image.root.digest))
+    for descriptor in manifests:
+        shelf.document(descriptor)
+    for descriptor in image.blobs:
+        (shelf.document if is_config(descriptor.media_type) else shelf.payload)(descriptor)
+    return ImageArtifact(
+        name=image.name,
+        root=image.root.digest,
+        manifests=_digests(manifests),
+        blobs=_digests(image.blobs),
+    )
+
+
+def _digests(descriptors: Iterable[Descriptor]) -> tuple[Digest, ...]:
+    return tuple(sorted({descriptor.digest for descriptor in descriptors}))
+
+
+def _wheel(shelf: _Shelf, wheel: LockedWheel) -> WheelArtifact:
+    config = shelf.document(
+        Descriptor(media_type=WHEEL_METADATA_TYPE, digest=wheel.metadata.digest, size=wheel.metadata.size)
+    )
+    layer = shelf.payload(Descriptor(media_type=CONTENT_TYPE, digest=wheel.digest, size=wheel.size))
+    return WheelArtifact(
+        name=wheel.file,
+        project=wheel.project,
+        version=wheel.version,
+        digest=wheel.digest,
+        metadata=wheel.metadata.digest,
+        manifest=_artifact(shelf, WHEEL_TYPE, config, layer, wheel.file),
+    )
+
+
+def _deb(shelf: _Shelf, deb: LockedDeb) -> DebArtifact:
+    config = shelf.write(DEB_CONTROL_TYPE, deb.control.encode() + b"\n")
+    layer = shelf.payload(Descriptor(media_type=DEB_CONTENT_TYPE, digest=deb.digest, size=deb.size))
+    return DebArtifact(
+        name=deb.file,
+        package=deb.package,
+        version=deb.version,
+        architecture=deb.architecture,
+        archive=deb.archive,
+        release=deb.release,
+        digest=deb.digest,
+        control=config.digest,
+        manifest=_artifact(shelf, DEB_TYPE, config, layer, deb.file),
+    )
+
+
+def _file(shelf: _Shelf, file: LockedFile) -> FileArtifact:
+    config = shelf.write(oci.EMPTY_TYPE, oci.EMPTY)
+    layer = shelf.payload(Descriptor(media_type=CONTENT_TYPE, digest=file.digest, size=file.size))
+    return FileArtifact(
+        name=file.name,
+        digest=file.digest,
+        config=config.digest,
+        manifest=_artifact(shelf, FILE_TYPE, config, layer, file.name),
+    )
+
+
+def _artifact(shelf: _Shelf, kind: str, config: Descriptor, layer: Descriptor, title: str) -> Digest:
+    data = oci.artifact_manifest(artifact_type=kind, config=config, layer=layer, title=title)
+    return shelf.write(oci.MANIFEST_TYPE, data).digest

@@ -1,0 +1,162 @@
+"""`bundle lock` and `bundle create`."""
+
+import json
+from pathlib import Path
+
+import click
+
+from bundler.cli.options import (
+    PATH,
+    files_folder,
+    jobs_option,
+    json_option,
+    pairs,
+    passphrase_from,
+    passphrase_option,
+    quiet_option,
+    realm_option,
+    upstream_option,
+)
+from bundler.cli.progress import human, progress_of
+
+_JOBS = 4
+
+
+@click.command()
+@click.option("-p", "--profile", required=True, metavar="PROFILE", help="A profile's name, or the path of its file.")
+@click.option("-o", "--output", type=PATH, default=Path("images.lock"), show_default=True, help="The lock to write.")
+@click.option(
+    "--update",
+    is_flag=False,
+    flag_value="*",
+    multiple=True,
+    metavar="[NAME]",
+    help="Move pins: all, or with --update=NAME those of one package, project or image.",
+)
+@click.option(
+    "--manifests", type=PATH, default=Path("manifests"), show_default=True, help="The folder with profiles/ and components/."
+)
+@click.option("-n", "--dry-run", is_flag=True, help="Show what would change; write nothing.")
+@upstream_option
+@realm_option
+@json_option
+@quiet_option
+def lock(
+    profile: str,
+    output: Path,
+    update: tuple[str, ...],
+    manifests: Path,
+    dry_run: bool,
+    upstreams: tuple[str, ...],
+    realms: tuple[str, ...],
+    as_json: bool,
+    quiet: bool,
+) -> None:
+    """Resolve a profile to a lock.
+
+    Names become digests and sizes. Pins of an existing lock stay while their sources serve them; only --update
+    moves them. Every change is explained. The lock is what `create` reads, and nothing else.
+
+    \b
+    Example:
+      bundle lock -p quickstart -o images.lock
+      bundle lock -p quickstart --update=numpy --dry-run
+    """
+    from bundler.sources.pins import Update
+    from bundler.transport import Upstreams
+    from bundler.workflows.create import Places
+    from bundler.workflows.lock import lock as run
+
+    moves = Update(everything="*" in update, names=frozenset(update) - {"*"})
+    places = Places(files=Path(), upstreams=Upstreams.parse(upstreams), realms=pairs(realms, "--realm"))
+    with progress_of("lock", quiet=quiet) as progress:
+        done = run(
+            profile, output, manifests=manifests, places=places, update=moves, dry_run=dry_run, progress=progress
+        )
+    if as_json:
+        changes = [
+            {"kind": each.kind, "name": each.name, "before": each.before, "after": each.after, "reason": each.reason}
+            for each in done.changes
+        ]
+        click.echo(json.dumps({"lock": str(output), "written": done.written, "changes": changes}, indent=2))
+        return
+    for change in done.changes:
+        click.echo(str(change))
+    if done.written:
+        click.echo(f"wrote {output}")
+    else:
+        click.echo(f"{output} would change" if dry_run and done.changes else f"{output} is up to date")
+
+
+@click.command()
+@click.option("--lock", "lock_path", type=PATH, default=Path("images.lock"), show_default=True, help="The lock to read.")
+@click.option("--key", "keys", type=PATH, multiple=True, metavar="NAME.key", help="Sign with this key; may be repeated.")
+@click.option("-o", "--output", type=PATH, required=True, metavar="OUT", help="The bundle file to make.")
+@click.option("--reuse", type=PATH, multiple=True, metavar="PATH", help="Take blobs from an earlier bundle or a site's root.")
+@click.option("--files", type=PATH, default=None, metavar="DIR", help="The folder of `file:` URLs.  [manifests/files]")
+@passphrase_option
+@upstream_option
+@realm_option
+@jobs_option
+@json_option
+@quiet_option
+def create(
+    lock_path: Path,
+    keys: tuple[Path, ...],
+    output: Path,
+    reuse: tuple[Path, ...],
+    files: Path | None,
+    passphrase_file: Path | None,
+    upstreams: tuple[str, ...],
+    realms: tuple[str, ...],
+    jobs: int | None,
+    as_json: bool,
+    quiet: bool,
+) -> None:
+    """Fetch everything a lock names into one signed file.
+
+    Each byte is fetched once, hashed on its way, and written into its final place. Killed at any point, the same
+    command goes on where it stopped. The same lock gives the same bytes, anywhere. Without --key the bundle is
+    unsigned, for `bundle sign` on another machine.
+
+    \b
+    Example:
+      bundle create --lock images.lock --key release.key -o site.bundle
+      bundle create --key release.key -o new.bundle --reuse old.bundle
+    """
+    from bundler.signing.keys import read_signing_key
+    from bundler.transport import Upstreams
+    from bundler.workflows.create import Places
+    from bundler.workflows.create import create as run
+
+    places = Places(
+        files=files_folder(files, lock_path),
+        upstreams=Upstreams.parse(upstreams),
+        realms=pairs(realms, "--realm"),
+        reuse=reuse,
+    )
+    signing = [
+        read_signing_key(path, passphrase_from(passphrase_file, prompt=f"Passphrase of {path}")) for path in keys
+    ]
+    with progress_of("create", quiet=quiet) as progress:
+        done = run(lock_path, output, keys=signing, places=places, jobs=jobs or _JOBS, progress=progress)
+    keyids = [key.public.keyid for key in signing]
+    if as_json:
+        facts = {
+            "bundle": str(done.out),
+            "size": done.size,
+            "received": done.received,
+            "resumed": done.resumed,
+            "release": {"line": done.statement.release.line, "number": done.statement.release.number},
+            "content": str(done.statement.content),
+            "signers": keyids,
+        }
+        click.echo(json.dumps(facts, indent=2))
+        return
+    artifacts = len(done.statement.artifacts)
+    click.echo(f"wrote {done.out}: {human(done.size)}, {artifacts} artifacts, release {done.statement.release}")
+    click.echo(f"  received {human(done.received)}{', going on from an earlier run' if done.resumed else ''}")
+    for keyid in keyids:
+        click.echo(f"  signed by {keyid}")
+    if not keyids:
+        click.echo("  not signed: a site will refuse it until `bundle sign` has put a signature beside it")

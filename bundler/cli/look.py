@@ -1,0 +1,129 @@
+"""`bundle verify`, `bundle inspect`, `bundle extract`."""
+
+import json
+from pathlib import Path
+
+import click
+
+from bundler.cli.options import PATH, jobs_option, json_option, quiet_option, threshold_option, trust_option
+from bundler.cli.progress import human, progress_of
+from bundler.errors import Usage
+
+
+@click.command()
+@click.argument("file", type=PATH)
+@trust_option
+@threshold_option(1)
+@jobs_option
+@json_option
+@quiet_option
+def verify(file: Path, trust: tuple[Path, ...], threshold: int, jobs: int | None, as_json: bool, quiet: bool) -> None:
+    """Prove every byte of a bundle.
+
+    First the signatures, then that the file is what the signed statement says, to the last byte. What is damaged is
+    named.
+
+    \b
+    Example:
+      bundle verify site.bundle --trust release.pub
+    """
+    from bundler.signing.keys import read_public_key
+    from bundler.support.parallel import cores
+    from bundler.workflows.verify import verify as run
+
+    if not trust:
+        raise Usage(message="give at least one --trust NAME.pub", advice="Without a trusted key nothing can be proved.")
+    keys = [read_public_key(path) for path in trust]
+    with progress_of("verify", quiet=quiet) as progress:
+        done = run(file, keys=keys, threshold=threshold, jobs=jobs or cores(), progress=progress)
+    if as_json:
+        facts = {
+            "bundle": str(file),
+            "size": done.layout.size,
+            "release": {"line": done.statement.release.line, "number": done.statement.release.number},
+            "content": str(done.statement.content),
+            "entries": len(done.statement.entries),
+            "signed": list(done.signed),
+        }
+        click.echo(json.dumps(facts, indent=2))
+        return
+    click.echo(f"{file}: good, every byte of {human(done.layout.size)}")
+    click.echo(f"  release {done.statement.release}, content {done.statement.content}")
+    for keyid in done.signed:
+        click.echo(f"  signed by {keyid}, trusted")
+
+
+@click.command()
+@click.argument("file", type=PATH)
+@json_option
+def inspect(file: Path, as_json: bool) -> None:
+    """List what a bundle holds.
+
+    Reads the statement alone, in no time for any size; proves nothing. `bundle verify` does.
+
+    \b
+    Example:
+      bundle inspect site.bundle
+      bundle inspect site.bundle --json | jq '.artifacts[].name'
+    """
+    from bundler.workflows.look import inspect as run
+
+    found = run(file)
+    statement = found.statement
+    if as_json:
+        facts = {
+            "bundle": str(file),
+            "size": found.size,
+            "release": {"line": statement.release.line, "number": statement.release.number},
+            "content": str(statement.content),
+            "kind": statement.kind,
+            "platforms": [str(platform) for platform in statement.platforms],
+            "tool": statement.tool,
+            "signers": list(found.signers),
+            "artifacts": [
+                {"kind": row.kind, "name": row.name, "digest": str(row.digest), "size": row.size, "shared": row.shared}
+                for row in found.rows
+            ],
+        }
+        click.echo(json.dumps(facts, indent=2))
+        return
+    click.echo(f"{file}  {human(found.size)}  release {statement.release}  made by {statement.tool}")
+    click.echo(f"content   {statement.content}")
+    click.echo(f"platforms {', '.join(map(str, statement.platforms))}")
+    for keyid in found.signers or ("nobody, inside the file",):
+        click.echo(f"signed by {keyid}")
+    click.echo()
+    width = max((len(row.name) for row in found.rows), default=4)
+    click.echo(f"{'KIND':<6} {'NAME':<{width}} {'SIZE':>10} {'SHARED':>10}  DIGEST")
+    for row in found.rows:
+        shared = human(row.shared) if row.shared else "-"
+        click.echo(f"{row.kind:<6} {row.name:<{width}} {human(row.size):>10} {shared:>10}  {row.digest.hex[:12]}")
+
+
+@click.command()
+@click.argument("file", type=PATH)
+@click.argument("name")
+@click.option("-o", "--output", type=PATH, default=None, help="Where to write it.  [the artifact's own name, here]")
+@trust_option
+@threshold_option(1)
+def extract(file: Path, name: str, output: Path | None, trust: tuple[Path, ...], threshold: int) -> None:
+    """Take one artifact out of a bundle, without an installation.
+
+    NAME is as `bundle inspect` shows it. The signatures and the artifact's own digest are proved first.
+
+    \b
+    Example:
+      bundle extract site.bundle welcome.html --trust release.pub
+    """
+    from bundler.model.names import check_segment
+    from bundler.signing.keys import read_public_key
+    from bundler.workflows.look import extract as run
+
+    if not trust:
+        raise Usage(message="give at least one --trust NAME.pub", advice="Nothing is unpacked before its signature holds.")
+    keys = tuple(read_public_key(path) for path in trust)
+    target = output or Path(name)
+    if output is None and "/" not in name:
+        check_segment(name)
+    size = run(file, name, target, keys=keys, threshold=threshold)
+    click.echo(f"wrote {target}: {human(size)}")

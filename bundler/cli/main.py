@@ -1,0 +1,95 @@
+"""`bundle`: the command line. Everything is imported only when its command runs."""
+
+import importlib
+import os
+import sys
+
+import click
+
+import bundler
+from bundler.errors import BundleError
+
+# name: (module, one line for the overview). The overview needs no import of a command's module.
+_COMMANDS = {
+    "keys": ("bundler.cli.signing", "Make the keys that sign bundles."),
+    "lock": ("bundler.cli.build", "Resolve a profile to a lock: every blob by digest and size."),
+    "create": ("bundler.cli.build", "Fetch everything a lock names into one signed file."),
+    "statement": ("bundler.cli.signing", "Print the exact bytes that a signature covers."),
+    "sign": ("bundler.cli.signing", "Add a signature beside a bundle."),
+    "verify": ("bundler.cli.look", "Prove every byte of a bundle."),
+    "inspect": ("bundler.cli.look", "List what a bundle holds."),
+    "extract": ("bundler.cli.look", "Take one artifact out of a bundle."),
+    "install": ("bundler.cli.site", "Fill a site's store from a bundle and switch to it."),
+    "serve": ("bundler.cli.site", "Serve an installed site: PyPI, apt, images, files."),
+    "completion": ("bundler.cli.completion", "Print the completion script of a shell."),
+}
+
+
+class Commands(click.Group):
+    """A group whose commands are imported when they are used."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in _COMMANDS:
+            return None
+        command = getattr(importlib.import_module(_COMMANDS[cmd_name][0]), cmd_name)
+        return command if isinstance(command, click.Command) else None
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, summary) for name, (_, summary) in _COMMANDS.items()])
+
+
+@click.command(
+    cls=Commands,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog="`bundle COMMAND --help` explains a command, with an example. Where Ruby's bundle comes first on the PATH, "
+    "`python -m bundler` is the same.",
+)
+@click.version_option(bundler.__version__, prog_name="bundle", message="%(prog)s %(version)s")
+def cli() -> None:
+    """Carry a whole platform across an air gap.
+
+    \b
+    On the connected side:    bundle lock -> bundle create -> a disk
+    On the isolated side:     bundle verify -> bundle install -> bundle serve
+    """
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run a command and turn whatever ends it into an exit code; nothing below prints an error."""
+    try:
+        cli.main(args=arguments, prog_name="bundle", standalone_mode=False)
+    except BundleError as error:
+        _explain(error)
+        return error.exit_code
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except (KeyboardInterrupt, click.Abort):
+        click.echo("\ninterrupted; run the same command again to go on", err=True)
+        return 130
+    except BrokenPipeError:
+        # The reader of our output has gone, as `| head` does; nothing is left to say.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
+    except click.exceptions.Exit as error:
+        return error.exit_code
+    except Exception as error:
+        if os.environ.get("BUNDLE_DEBUG"):
+            raise
+        kind = type(error).__name__
+        click.echo(f"error: a fault of the tool itself: {kind}: {error}", err=True)
+        click.echo("  what to do: run it again with BUNDLE_DEBUG=1 and report what it prints", err=True)
+        return 1
+    return 0
+
+
+def _explain(error: BundleError) -> None:
+    click.echo(f"{click.style('error', fg='red', bold=True)} [{type(error).__name__}]: {error.summary}", err=True)
+    for line in error.detail.splitlines():
+        click.echo(f"  {line}", err=True)
+    if error.hint:
+        click.echo(f"  what to do: {error.hint}", err=True)

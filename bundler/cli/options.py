@@ -1,0 +1,85 @@
+"""Options that several commands share, and how their values are read."""
+
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from bundler.errors import Malformed, Usage
+from bundler.support.files import read_file
+
+F = TypeVar("F", bound=Callable[..., Any])
+PATH = click.Path(path_type=Path)
+
+jobs_option = click.option(
+    "-j", "--jobs", type=click.IntRange(1, 64), default=None, help="Work on this many artifacts at once."
+)
+quiet_option = click.option("-q", "--quiet", is_flag=True, help="No progress, no notes.")
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, for scripts.")
+trust_option = click.option(
+    "--trust", "trust", type=PATH, multiple=True, metavar="NAME.pub", help="A key to trust; may be given several times."
+)
+passphrase_option = click.option(
+    "--passphrase-file", type=PATH, metavar="FILE", help="Read the key's passphrase from the first line of FILE."
+)
+upstream_option = click.option(
+    "--upstream",
+    "upstreams",
+    multiple=True,
+    metavar="HOST=URL",
+    envvar="BUNDLE_UPSTREAM",
+    help="Take the bytes of a registry (docker.io=URL), index (pypi=URL) or archive (debian=URL) from there. "
+    "The lock does not change. Several are separated by spaces in BUNDLE_UPSTREAM.",
+)
+realm_option = click.option(
+    "--realm",
+    "realms",
+    multiple=True,
+    metavar="HOST=URL",
+    help="Let the credentials of a registry go to this authentication server.",
+)
+
+
+def threshold_option(default: int | None) -> Callable[[F], F]:
+    return click.option(
+        "--threshold",
+        type=click.IntRange(1, 16),
+        default=default,
+        help="How many of the trusted keys must have signed.  [1]",
+    )
+
+
+def files_folder(given: Path | None, lock: Path) -> Path:
+    """The folder of `file:` URLs: as given, else manifests/files here or beside the lock."""
+    here, beside = Path("manifests/files"), lock.resolve().parent / "manifests" / "files"
+    return given or (here if here.is_dir() else beside)
+
+
+def pairs(values: Sequence[str], option: str) -> dict[str, str]:
+    """HOST=URL values. Raises Malformed."""
+    found = {}
+    for value in values:
+        host, equals, url = value.partition("=")
+        if not (host and equals and url):
+            raise Malformed(found=repr(value[:80]), expected=f"HOST=URL for {option}")
+        found[host] = url
+    return found
+
+
+def passphrase_from(file: Path | None, *, prompt: str, confirm: bool = False) -> Callable[[], bytes | None]:
+    """How to get a passphrase: from the file, or on a terminal by asking; None where there is neither."""
+
+    def ask() -> bytes | None:
+        if file is not None:
+            lines = read_file(file, limit=4096).splitlines()
+            if not lines or not lines[0]:
+                raise Usage(message=f"{file} has no passphrase on its first line")
+            return lines[0]
+        if not os.isatty(0):
+            return None
+        answer: str = click.prompt(prompt, hide_input=True, confirmation_prompt=confirm, default="", show_default=False)
+        return answer.encode() or None
+
+    return ask

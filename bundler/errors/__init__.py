@@ -1,0 +1,102 @@
+"""Every error a user can meet: data where the cause is known, words once, an exit code of its own.
+
+Library code raises these with facts; only the command line prints them. `docs/errors.md` lists the codes.
+"""
+
+from bundler.errors.base import BundleError, Problem
+from bundler.errors.bundle import (
+    DamagedContent,
+    HeaderMismatch,
+    MalformedStatement,
+    NewerToolNeeded,
+    NotABundle,
+    TrailingBytes,
+    TruncatedBundle,
+)
+from bundler.errors.disk import Busy, CannotWrite, DiskFull, StoreDamaged
+from bundler.errors.input import (
+    InvalidDocument,
+    Malformed,
+    NameConflict,
+    NoSuchArtifact,
+    NotReadable,
+    PinGone,
+    ResolutionFailed,
+    ToolMissing,
+    Unsupported,
+    Usage,
+)
+from bundler.errors.network import (
+    AuthenticationFailed,
+    BadCertificate,
+    FetchFailed,
+    HttpFailure,
+    NotFound,
+    Stalled,
+    TooLarge,
+    Unreachable,
+    UnsafeRedirect,
+    WrongBytes,
+)
+from bundler.errors.site import CannotListen, NotASite, StaleLink
+from bundler.errors.trust import (
+    BadSignature,
+    DoubledKey,
+    MalformedKey,
+    OlderRelease,
+    ReleaseConflict,
+    ThresholdNotMet,
+    TrustChanged,
+    Unsigned,
+    UntrustedSigner,
+    WrongPassphrase,
+)
+
+__all__ = [
+    "AuthenticationFailed",
+    "BadCertificate",
+    "BadSignature",
+    "BundleError",
+    "Busy",
+    "CannotListen",
+    "CannotWrite",
+    "DamagedContent",
+    "DiskFull",
+    "DoubledKey",
+    "FetchFailed",
+    "HeaderMismatch",
+    "HttpFailure",
+    "InvalidDocument",
+    "Malformed",
+    "MalformedKey",
+    "MalformedStatement",
+    "NameConflict",
+    "NewerToolNeeded",
+    "NoSuchArtifact",
+    "NotABundle",
+    "NotASite",
+    "NotFound",
+    "NotReadable",
+    "OlderRelease",
+    "PinGone",
+    "Problem",
+    "ReleaseConflict",
+    "ResolutionFailed",
+    "StaleLink",
+    "Stalled",
+    "StoreDamaged",
+    "ThresholdNotMet",
+    "TooLarge",
+    "ToolMissing",
+    "TrailingBytes",
+    "TruncatedBundle",
+    "TrustChanged",
+    "Unreachable",
+    "UnsafeRedirect",
+    "Unsigned",
+    "Unsupported",
+    "UntrustedSigner",
+    "Usage",
+    "WrongBytes",
+    "WrongPassphrase",
+]

@@ -1,0 +1,125 @@
+"""The bundle file itself is damaged or no bundle. Exit codes 40-49."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from bundler.errors.base import BundleError
+
+_COPY_AGAIN = "Copy the file again from its source, and compare it with `bundle verify` there."
+
+
+@dataclass(kw_only=True, eq=False)
+class NotABundle(BundleError):
+    exit_code: ClassVar[int] = 40
+    path: str
+    why: str
+
+    @property
+    def summary(self) -> str:
+        return f"{self.path} is not a bundle: {self.why}"
+
+
+@dataclass(kw_only=True, eq=False)
+class TruncatedBundle(BundleError):
+    exit_code: ClassVar[int] = 41
+    path: str
+    size: int
+    expected: int
+
+    @property
+    def summary(self) -> str:
+        return f"{self.path} ends after {self.size} bytes; at least {self.expected} belong to it"
+
+    @property
+    def hint(self) -> str:
+        return _COPY_AGAIN
+
+
+@dataclass(kw_only=True, eq=False)
+class TrailingBytes(BundleError):
+    exit_code: ClassVar[int] = 42
+    path: str
+    size: int
+    expected: int
+
+    @property
+    def summary(self) -> str:
+        return f"{self.path} has {self.size - self.expected} bytes after its end at {self.expected}"
+
+    @property
+    def hint(self) -> str:
+        return _COPY_AGAIN
+
+
+@dataclass(kw_only=True, eq=False)
+class HeaderMismatch(BundleError):
+    """The bytes between bodies (tar headers, padding, end mark) are not those the statement implies."""
+
+    exit_code: ClassVar[int] = 43
+    path: str
+    entry: str
+    offset: int
+
+    @property
+    def summary(self) -> str:
+        return f"{self.path}: the header or padding of {self.entry} differs at byte {self.offset}"
+
+    @property
+    def hint(self) -> str:
+        return _COPY_AGAIN
+
+
+@dataclass(kw_only=True, eq=False)
+class DamagedContent(BundleError):
+    """Bodies whose SHA-256 is not the statement's; each with the artifacts it belongs to."""
+
+    exit_code: ClassVar[int] = 44
+    path: str
+    damaged: tuple[tuple[str, tuple[str, ...]], ...]
+
+    @property
+    def summary(self) -> str:
+        count = len(self.damaged)
+        return f"{self.path}: {count} entr{'ies are' if count > 1 else 'y is'} damaged"
+
+    @property
+    def detail(self) -> str:
+        return "\n".join(
+            f"{entry} of {', '.join(artifacts)}" if artifacts else entry for entry, artifacts in self.damaged
+        )
+
+    @property
+    def hint(self) -> str:
+        return _COPY_AGAIN
+
+
+@dataclass(kw_only=True, eq=False)
+class MalformedStatement(BundleError):
+    exit_code: ClassVar[int] = 45
+    path: str
+    where: str
+    found: str
+    expected: str
+
+    @property
+    def summary(self) -> str:
+        return f"{self.path}: the statement is malformed at {self.where}"
+
+    @property
+    def detail(self) -> str:
+        return f"found {self.found}, expected {self.expected}"
+
+
+@dataclass(kw_only=True, eq=False)
+class NewerToolNeeded(BundleError):
+    exit_code: ClassVar[int] = 46
+    path: str
+    needs: str
+
+    @property
+    def summary(self) -> str:
+        return f"{self.path} needs a newer tool: {self.needs}"
+
+    @property
+    def hint(self) -> str:
+        return "Run the installer that the bundle itself carries (README.txt in it says how)."

@@ -1,0 +1,110 @@
+"""What create has to fetch: one task for each blob that we do not write ourselves, with its place in the file."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import TypeVar
+
+from bundler.archive.bootstrap import Bootstrap
+from bundler.archive.contents import Contents
+from bundler.archive.form import BOOTSTRAP
+from bundler.archive.layout import Layout
+from bundler.model.descriptor import Descriptor
+from bundler.model.digest import Digest
+from bundler.model.lock import Lock, LockedDeb, LockedFile, LockedImage, LockedWheel
+from bundler.model.statement import BLOB_PREFIX
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ManifestOf:
+    image: LockedImage
+    descriptor: Descriptor
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BlobOf:
+    image: LockedImage
+    descriptor: Descriptor
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MetadataOf:
+    """A wheel's METADATA: read out of the wheel, which is in the file at `wheel_offset`."""
+
+    wheel: LockedWheel
+    wheel_offset: int
+
+
+T = TypeVar("T", LockedImage, LockedWheel, LockedDeb, LockedFile)
+Origin = ManifestOf | BlobOf | MetadataOf | LockedWheel | LockedDeb | LockedFile
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Task:
+    """`label` is for people; the bytes belong at `offset` of the bundle file; `slot` numbers the journal's entries."""
+
+    label: str
+    origin: Origin
+    digest: Digest
+    size: int
+    offset: int
+    slot: int
+
+
+_Found = tuple[Origin, Descriptor | LockedWheel | LockedDeb | LockedFile, int, str]
+
+
+def tasks_of(lock: Lock, contents: Contents, bootstrap: Bootstrap, layout: Layout) -> tuple[Task, ...]:
+    """All tasks, METADATA last, the others largest first: the long ones then never end alone."""
+    bodies = {place.member.name: place.body for place in layout.places}
+    offsets = {blob.digest: bodies[f"{BLOB_PREFIX}{blob.digest.hex}"] for blob in contents.blobs}
+    origins = dict(_origins(lock, offsets))
+    found = _bootstrap_wheels(bootstrap, start=layout.place(BOOTSTRAP).body)
+    for blob in contents.blobs:
+        if blob.digest not in contents.ready:
+            origin, label = origins[blob.digest]
+            found.append((origin, blob, offsets[blob.digest], label))
+    return _numbered(found)
+
+
+def bootstrap_tasks(bootstrap: Bootstrap, *, start: int) -> tuple[Task, ...]:
+    """The tasks of a bootstrap.tar whose first byte is at `start`."""
+    return _numbered(_bootstrap_wheels(bootstrap, start=start))
+
+
+def _bootstrap_wheels(bootstrap: Bootstrap, *, start: int) -> list[_Found]:
+    inner = {place.member.name: place.body for place in bootstrap.layout.places}
+    return [
+        (wheel, wheel, start + inner[name], f"{wheel.file} (bootstrap)") for name, wheel in bootstrap.wheels.items()
+    ]
+
+
+def _numbered(found: list[_Found]) -> tuple[Task, ...]:
+    found.sort(key=lambda each: (isinstance(each[0], MetadataOf), -each[1].size, each[2]))
+    return tuple(
+        Task(label=label, origin=origin, digest=what.digest, size=what.size, offset=offset, slot=slot)
+        for slot, (origin, what, offset, label) in enumerate(found)
+    )
+
+
+def _origins(lock: Lock, offsets: Mapping[Digest, int]) -> Iterator[tuple[Digest, tuple[Origin, str]]]:
+    """Where each blob comes from; the first artifact that has it wins, so later pairs come first."""
+    for wheel in reversed(_sorted(lock.wheels)):
+        yield wheel.metadata.digest, (MetadataOf(wheel=wheel, wheel_offset=offsets[wheel.digest]), f"{wheel.file} METADATA")
+        yield wheel.digest, (wheel, wheel.file)
+    for deb in reversed(_sorted(lock.debs)):
+        yield deb.digest, (deb, deb.file)
+    for file in reversed(_sorted(lock.files)):
+        yield file.digest, (file, file.name)
+    for image in reversed(_sorted(lock.images)):
+        for descriptor in image.blobs:
+            yield descriptor.digest, (BlobOf(image=image, descriptor=descriptor), _label(image, descriptor))
+        for descriptor in (*image.manifests, image.root):
+            yield descriptor.digest, (ManifestOf(image=image, descriptor=descriptor), _label(image, descriptor))
+
+
+def _sorted(entries: Iterable[T]) -> list[T]:
+    return sorted(entries, key=lambda entry: entry.name)
+
+
+def _label(image: LockedImage, descriptor: Descriptor) -> str:
+    return f"{image.name} {descriptor.digest.hex[:12]}"

@@ -1,0 +1,131 @@
+"""Trust: exact bytes in, a verdict out. No file, no clock, no parsing before the signatures hold."""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from bundler.errors import (
+    BadSignature,
+    DoubledKey,
+    Malformed,
+    MalformedStatement,
+    OlderRelease,
+    ReleaseConflict,
+    ThresholdNotMet,
+    Unsigned,
+    UntrustedSigner,
+)
+from bundler.model.digest import Digest
+from bundler.model.statement import Statement, parse_statement
+from bundler.signing.keys import PublicKey
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trust:
+    """Distinct keys, and how many of them must have signed."""
+
+    keys: tuple[PublicKey, ...]
+    threshold: int
+
+    def __post_init__(self) -> None:
+        doubled = [key for key, count in Counter(self.keys).items() if count > 1]
+        if doubled:
+            raise DoubledKey(keyid=doubled[0].keyid, where="the trusted keys")
+        if not 1 <= self.threshold <= len(self.keys):
+            raise Malformed(
+                found=f"a threshold of {self.threshold} with {len(self.keys)} trusted keys",
+                expected="at least 1 and at most the number of keys",
+            )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Signed:
+    """What a bundle file says of itself before anything of it is parsed: exact bytes and raw signatures by keyid."""
+
+    path: str
+    statement: bytes
+    inside: tuple[tuple[str, bytes], ...]  # signatures inside the file, in their order
+    beside: Mapping[str, bytes]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Accepted:
+    """The parsed statement and the keyids of the trusted keys that signed it."""
+
+    statement: Statement
+    signed: tuple[str, ...]
+
+
+def judge(trust: Trust, signed: Signed) -> Accepted:
+    """Whether enough trusted keys signed these very bytes, and every signature inside is good.
+
+    Raises Unsigned, UntrustedSigner, ThresholdNotMet, BadSignature, DoubledKey, MalformedStatement, NewerToolNeeded.
+    """
+    keyids = [keyid for keyid, _ in signed.inside]
+    doubled = [keyid for keyid, count in Counter(keyids).items() if count > 1]
+    if doubled:
+        raise DoubledKey(keyid=doubled[0], where=signed.path)
+    holding = [key for key in trust.keys if _holds(key, signed)]
+    if len(holding) < trust.threshold:
+        _explain(trust, signed, holding)
+    statement = parse_statement(signed.statement, path=signed.path)
+    check_signers(statement, signed)
+    return Accepted(statement=statement, signed=tuple(key.keyid for key in holding))
+
+
+def check_signers(statement: Statement, signed: Signed) -> None:
+    """Every signature inside the file must verify, trusted or not, and be one that the statement announces."""
+    signers = [PublicKey(raw) for raw in statement.signers]
+    found, announced = [keyid for keyid, _ in signed.inside], [key.keyid for key in signers]
+    if found != announced:
+        raise MalformedStatement(
+            path=signed.path,
+            where="signers",
+            found=f"signatures of {', '.join(found) or 'no key'}",
+            expected=f"signatures of {', '.join(announced) or 'no key'}",
+        )
+    for key, (keyid, signature) in zip(signers, signed.inside, strict=True):
+        if not key.verifies(signature, signed.statement):
+            raise BadSignature(keyid=keyid, what="bundle.json", why="the bytes or the signature were changed")
+
+
+def _holds(key: PublicKey, signed: Signed) -> bool:
+    candidates = [signature for keyid, signature in signed.inside if keyid == key.keyid]
+    if key.keyid in signed.beside:
+        candidates.append(signed.beside[key.keyid])
+    return any(key.verifies(signature, signed.statement) for signature in candidates)
+
+
+def _explain(trust: Trust, signed: Signed, holding: Iterable[PublicKey]) -> None:
+    """Raise the error that says best why there are too few signatures."""
+    given = {keyid for keyid, _ in signed.inside} | set(signed.beside)
+    trusted = {key.keyid for key in trust.keys}
+    good = {key.keyid for key in holding}
+    if not given:
+        raise Unsigned(bundle=signed.path)
+    bad = sorted((given & trusted) - good)
+    if bad:
+        raise BadSignature(keyid=bad[0], what="bundle.json", why="the bytes or the signature were changed")
+    if not good:
+        raise UntrustedSigner(bundle=signed.path, signed=tuple(sorted(given)), trusted=tuple(sorted(trusted)))
+    raise ThresholdNotMet(
+        bundle=signed.path,
+        signed=tuple(sorted(good)),
+        missing=tuple(sorted(trusted - good)),
+        threshold=trust.threshold,
+    )
+
+
+def judge_release(statement: Statement, seen: Mapping[str, tuple[int, Digest]]) -> None:
+    """Refuse a release older than the highest seen of its line, or the same number with other content.
+
+    `seen` maps a line to its highest number and that release's content. Raises OlderRelease, ReleaseConflict.
+    """
+    line, number = statement.release.line, statement.release.number
+    if line not in seen:
+        return
+    highest, content = seen[line]
+    if number < highest:
+        raise OlderRelease(line=line, number=number, seen=highest)
+    if number == highest and content != statement.content:
+        raise ReleaseConflict(line=line, number=number, found=str(statement.content), seen=str(content))

@@ -1,0 +1,93 @@
+"""Generations: one folder with all views of one release, made whole under another name, then switched to by one
+rename of the symlink `ROOT/current`."""
+
+import shutil
+from datetime import datetime
+from pathlib import Path
+
+from bundler.errors import NotASite
+from bundler.model.statement import Statement
+from bundler.signing.openpgp import create_apt_key
+from bundler.signing.trust import Signed
+from bundler.store.blobs import BlobStore
+from bundler.support import files
+from bundler.views.apt import build_apt, sign_apt
+from bundler.views.carry import carry_over
+from bundler.views.files import build_files
+from bundler.views.pypi import build_pypi
+from bundler.views.registry import build_registry
+
+CURRENT = "current"
+_GENERATIONS = "generations"
+
+
+def name_of(statement: Statement) -> str:
+    return f"{statement.release.line}-{statement.release.number}"
+
+
+def current(root: Path) -> Path | None:
+    """The folder of the generation in use, or None before the first installation."""
+    link = root / CURRENT
+    return link.resolve() if link.is_symlink() and link.exists() else None
+
+
+def require_current(root: Path) -> Path:
+    """Raises NotASite."""
+    found = current(root)
+    if found is None:
+        raise NotASite(root=str(root), why="it has no current generation")
+    return found
+
+
+def build(root: Path, statement: Statement, signed: Signed, store: BlobStore, *, date: datetime) -> Path:
+    """Make the generation of a release, complete and on the disk, and give its folder; nothing uses it yet.
+
+    One that a killed installation left whole is used again; a half one has another name and is thrown away.
+    """
+    folder = root / _GENERATIONS / name_of(statement)
+    previous = current(root)
+    with files.writing(folder):
+        if not folder.exists():
+            half = folder.with_name(".half")
+            shutil.rmtree(half, ignore_errors=True)
+            half.mkdir(parents=True)
+            half.chmod(0o755)
+            _fill(half, statement, signed, store)
+            half.rename(folder)
+        if previous is not None and previous != folder:
+            carry_over(previous, folder)
+        sign_apt(folder, _apt_key(root), date)
+        files.sync_filesystem(folder)
+    return folder
+
+
+def switch(root: Path, folder: Path) -> None:
+    """Make `folder` the current generation, in one rename."""
+    beside = root / f".{CURRENT}.new"
+    with files.writing(root / CURRENT):
+        beside.unlink(missing_ok=True)
+        beside.symlink_to(folder.relative_to(root))
+        beside.rename(root / CURRENT)
+        files.sync_directory(root)
+
+
+def _fill(folder: Path, statement: Statement, signed: Signed, store: BlobStore) -> None:
+    build_registry(folder, statement.artifacts, store)
+    build_pypi(folder, statement.wheels, store)
+    build_apt(folder, statement.debs, store)
+    build_files(folder, statement.files, store)
+    evidence = folder / "statement"
+    evidence.mkdir()
+    evidence.chmod(0o755)
+    files.write_file(evidence / "bundle.json", signed.statement)
+    for keyid, signature in (*signed.inside, *signed.beside.items()):
+        files.write_file(evidence / f"bundle.json.{keyid}.sig", signature)
+
+
+def _apt_key(root: Path) -> bytes:
+    """The site's own OpenPGP key, made at the first need; its secret never leaves the site."""
+    path = root / "keys" / "apt.secret.asc"
+    if not path.exists():
+        path.parent.mkdir(mode=0o700, exist_ok=True)
+        files.write_file(path, create_apt_key("Package archives of this site"), mode=0o600)
+    return files.read_file(path, limit=1 << 20)

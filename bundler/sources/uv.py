@@ -1,0 +1,106 @@
+"""The resolver for wheels: `uv pip compile`, told everything, so that it reads no configuration of its own."""
+
+import os
+import re
+import sys
+import tempfile
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+from packaging.utils import NormalizedName, canonicalize_name
+
+from bundler.errors import ResolutionFailed, ToolMissing
+from bundler.support.run import Outcome, run
+
+NEEDED_FOR = "resolving wheels"
+_TIMEOUT = 600.0  # seconds for one resolution; uv itself gives up on a silent index after half a minute
+_PINNED = re.compile(r"([A-Za-z0-9][A-Za-z0-9._-]*)==([^\s;#]+)")
+_USERINFO = re.compile(r"(?<=://)[^/\s]+@")
+
+# Variables that say how to reach the network and where to cache. Any other of uv's could add an index, files or
+# constraints that nobody sees in the profile.
+_HEEDED = {"UV_CACHE_DIR", "UV_HTTP_TIMEOUT", "UV_NATIVE_TLS", "UV_OFFLINE", "UV_SYSTEM_CERTS"}
+
+Pins = Mapping[NormalizedName, str]
+
+
+def compile_requirements(
+    requirements: Sequence[str], *, python: str, platform: str, index: str, pins: Pins, refresh: bool
+) -> Pins:
+    """The closure of `requirements` for one target: version by normalised project name.
+
+    `platform` is uv's name of it (`x86_64-manylinux_2_36`); versions in `pins` are preferred to newer ones.
+    Raises ResolutionFailed with the resolver's own words, without the index's credentials.
+    """
+    with tempfile.TemporaryDirectory(prefix="bundle-uv-") as scratch:
+        wanted, output = Path(scratch, "requirements.in"), Path(scratch, "requirements.txt")
+        wanted.write_text(_lines(requirements), encoding="utf-8")
+        # uv takes the pins of an output file that is there as preferences.
+        output.write_text(_lines(f"{name}=={version}" for name, version in pins.items()), encoding="utf-8")
+        outcome = _uv(
+            "compile",
+            "--only-binary=:all:",
+            f"--python-version={python}",
+            f"--python-platform={platform}",
+            "--no-annotate",
+            *(["--refresh"] if refresh else []),
+            f"--output-file={output}",
+            str(wanted),
+            index=index,
+        )
+        if outcome.code != 0:
+            text = _USERINFO.sub("", outcome.tail())
+            raise ResolutionFailed(what=f"wheels for Python {python} on {platform}", output=text)
+        return _read_pins(output.read_text(encoding="utf-8"))
+
+
+def default_index() -> str:
+    """The index that the resolver would use by itself: it is asked, with nothing to resolve and no network."""
+    outcome = _uv("compile", "--offline", "--emit-index-url", "-", index="")
+    for line in outcome.stdout.splitlines():
+        if line.startswith("--index-url "):
+            return line.removeprefix("--index-url ").strip()
+    raise ResolutionFailed(what="the package index", output=_USERINFO.sub("", outcome.tail()))
+
+
+def _uv(command: str, *arguments: str, index: str) -> Outcome:
+    environment: dict[str, str | None] = {
+        name: None for name in os.environ if name.startswith("UV_") and name not in _HEEDED
+    }
+    # By the environment, because a command line, with an index's credentials in it, is public.
+    environment["UV_DEFAULT_INDEX"] = index or None
+    bundle = os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE")
+    if bundle and "SSL_CERT_FILE" not in os.environ:
+        environment["SSL_CERT_FILE"] = bundle  # one private CA for both our transport and uv
+    return run(
+        [_uv_program(), "pip", command, "--quiet", "--no-config", "--no-header", "--no-python-downloads",
+         f"--python={sys.executable}", *arguments],
+        needed_for=NEEDED_FOR,
+        timeout=_TIMEOUT,
+        environment=environment,
+    )  # fmt: skip
+
+
+def _uv_program() -> str:
+    try:
+        from uv import find_uv_bin
+    except ImportError:
+        return "uv"
+    try:
+        return str(find_uv_bin())
+    except FileNotFoundError:
+        raise ToolMissing(tool="uv", needed_for=NEEDED_FOR) from None
+
+
+def _lines(texts: Iterable[str]) -> str:
+    return "".join(f"{text}\n" for text in texts)
+
+
+def _read_pins(text: str) -> Pins:
+    pins: dict[NormalizedName, str] = {}
+    for line in filter(None, map(str.strip, text.splitlines())):
+        match = _PINNED.fullmatch(line)
+        if match is None:
+            raise ResolutionFailed(what="wheels", output=f"uv wrote a line that is no pin: {line[:200]}")
+        pins[canonicalize_name(match[1])] = match[2]
+    return pins

@@ -1,0 +1,1 @@
+"""The edges of the machine: programs, durable files, locks, the clock."""

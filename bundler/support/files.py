@@ -1,0 +1,164 @@
+"""Durable files: the only place that calls fsync, locks files or names temporary ones."""
+
+import contextlib
+import ctypes
+import errno
+import fcntl
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from bundler.errors import Busy, CannotWrite, DiskFull, NotReadable
+
+_FALLOC_FL_KEEP_SIZE = 1
+
+
+def read_file(path: Path, *, limit: int) -> bytes:
+    """A user's file, whole. Raises NotReadable, also when it is larger than `limit` bytes."""
+    try:
+        with path.open("rb") as file:
+            data = file.read(limit + 1)
+    except OSError as error:
+        raise NotReadable(path=str(path), why=error.strerror or str(error)) from None
+    if len(data) > limit:
+        raise NotReadable(path=str(path), why=f"it is larger than {limit} bytes")
+    return data
+
+
+def read_text(path: Path, *, limit: int) -> str:
+    """A user's text file. Raises NotReadable, also when it is not UTF-8."""
+    try:
+        return read_file(path, limit=limit).decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise NotReadable(path=str(path), why=f"it is not UTF-8 (byte {error.start})") from None
+
+
+def write_file(path: Path, data: bytes, *, mode: int = 0o644) -> None:
+    """Write a file so that a reader sees the old bytes or the new ones, also after a power cut.
+
+    The mode holds from the first byte, whatever the umask. Raises CannotWrite or DiskFull.
+    """
+    beside = path.with_name(f".{path.name}.{os.getpid()}.new")
+    with writing(path):
+        descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        try:
+            os.fchmod(descriptor, mode)
+            write_all(descriptor, data)
+            os.fsync(descriptor)
+            os.rename(beside, path)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                os.unlink(beside)
+            raise
+        finally:
+            os.close(descriptor)
+        sync_directory(path.parent)
+
+
+def create_file(path: Path, data: bytes, *, mode: int) -> None:
+    """Write a new file, durably; one that exists is left alone. Raises CannotWrite."""
+    with writing(path):
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, mode)
+        try:
+            os.fchmod(descriptor, mode)
+            write_all(descriptor, data)
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+        sync_directory(path.parent)
+
+
+def write_all(descriptor: int, data: bytes | memoryview) -> None:
+    view = memoryview(data)
+    while view:
+        view = view[os.write(descriptor, view) :]
+
+
+def write_at(descriptor: int, data: bytes | memoryview, offset: int) -> None:
+    view = memoryview(data)
+    while view:
+        written = os.pwrite(descriptor, view, offset)
+        view, offset = view[written:], offset + written
+
+
+def sync_data(descriptor: int) -> None:
+    os.fdatasync(descriptor)
+
+
+def sync_file(descriptor: int) -> None:
+    os.fsync(descriptor)
+
+
+def sync_directory(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def sync_filesystem(path: Path) -> None:
+    """Flush the file system that holds `path`: one call for many files (syncfs(2), else sync(2))."""
+    syncfs = getattr(ctypes.CDLL(None, use_errno=True), "syncfs", None)
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        if syncfs is None:
+            os.sync()
+        elif syncfs(descriptor) != 0:
+            code = ctypes.get_errno()
+            raise OSError(code, os.strerror(code), str(path))
+    finally:
+        os.close(descriptor)
+
+
+def reserve(descriptor: int, size: int) -> None:
+    """Make the file `size` bytes long and reserve its blocks where the file system can, without writing them.
+
+    glibc's posix_fallocate would write zeros where it cannot, so the raw call is made; else the file is sparse.
+    Raises OSError with ENOSPC when there is not enough room.
+    """
+    libc = ctypes.CDLL(None, use_errno=True)
+    fallocate = getattr(libc, "fallocate64", None) or getattr(libc, "fallocate", None)
+    if fallocate is not None and size > 0:
+        fallocate.argtypes = [ctypes.c_int, ctypes.c_int, ctypes.c_int64, ctypes.c_int64]
+        if fallocate(descriptor, _FALLOC_FL_KEEP_SIZE, 0, size) != 0 and ctypes.get_errno() == errno.ENOSPC:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    os.ftruncate(descriptor, size)
+
+
+def free_space(path: Path) -> int:
+    """Bytes that we may still write on the file system of `path`."""
+    state = os.statvfs(path)
+    return state.f_bavail * state.f_frsize
+
+
+@contextlib.contextmanager
+def writing(path: Path, *, missing: int = 0) -> Iterator[None]:
+    """Turn the OSErrors of a write to `path` into DiskFull (`missing` bytes more are needed) or CannotWrite."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise DiskFull(path=str(path), missing=missing or 4096) from None
+        raise CannotWrite(path=str(path), why=error.strerror or str(error)) from None
+
+
+@contextlib.contextmanager
+def exclusive(path: Path, *, what: str) -> Iterator[None]:
+    """Hold the one lock at `path`, which is created and stays. Raises Busy, naming the holder's process.
+
+    The kernel lets go of it when the holder ends, however it ends.
+    """
+    with writing(path):
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            holder = os.pread(descriptor, 64, 0).decode("ascii", "replace").strip()
+            raise Busy(path=what, holder=f"process {holder}" if holder.isdigit() else "another process") from None
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+        yield
+    finally:
+        os.close(descriptor)

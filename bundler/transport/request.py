@@ -1,0 +1,84 @@
+"""What is asked of the transport, what it gives back, and its bounds."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from random import SystemRandom
+from typing import Protocol
+
+import bundler
+from bundler.support import clock
+
+
+class Authorizer(Protocol):
+    """Knows what to put into the Authorization header of requests to one origin."""
+
+    def header(self) -> str | None:
+        """The value to send now; None before the server has asked for one."""
+
+    def renew(self, challenge: str, *, refused: str | None) -> str | None:
+        """A value that answers a 401's WWW-Authenticate, after `refused` was sent; None where there is none.
+
+        Raises AuthenticationFailed, or what its own requests raise.
+        """
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """A request. `what` names the thing asked for in errors; without it the URL does, query left out.
+
+    Userinfo in the URL is sent as Basic credentials, to its own origin only.
+    """
+
+    url: str
+    method: str = "GET"
+    headers: Mapping[str, str] = field(default_factory=dict)
+    body: bytes | None = field(default=None, repr=False)
+    authorizer: Authorizer | None = field(default=None, repr=False)
+    what: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Response:
+    """A whole small answer. Header names are in lower case; `url` is where it came from, after redirects."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+    url: str = field(repr=False)
+
+
+class Sink(Protocol):
+    """Where a body goes, in order."""
+
+    @property
+    def position(self) -> int:
+        """Bytes that it has already: the next ones are asked for from there."""
+
+    def write(self, data: memoryview) -> None:
+        """Take the next bytes; they are only valid during the call."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TransportConfig:
+    """Bounds, in seconds and bytes. Clock, sleep and jitter are here so that tests need not wait."""
+
+    connect_timeout: float = 10
+    idle_timeout: float = 30  # between two reads
+    total_timeout: float = 600  # for one request with all its attempts, plus its size at the lowest speed
+    lowest_speed: int = 50_000  # bytes per second
+    attempts: int = 6  # in a row without progress
+    attempts_in_all: int = 100
+    progress: int = 1 << 20  # bytes in one attempt that count as progress
+    backoff: float = 0.5  # first delay at most; doubled each time, with full jitter
+    backoff_limit: float = 30
+    retry_after_limit: float = 300
+    redirects: int = 5
+    user_agent: str = f"bundler/{bundler.__version__}"
+    monotonic: Callable[[], float] = clock.monotonic
+    now: Callable[[], datetime] = clock.now
+    sleep: Callable[[float], None] = clock.sleep
+    jitter: Callable[[float, float], float] = SystemRandom().uniform
+
+    def total_time(self, size: int) -> float:
+        return self.total_timeout + size / self.lowest_speed

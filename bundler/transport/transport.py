@@ -1,0 +1,220 @@
+"""The transport: one request loop for everything that is fetched."""
+
+import os
+import threading
+from collections.abc import Collection, Mapping
+from pathlib import Path
+
+import requests
+
+from bundler.errors import BundleError, Malformed, NotReadable, TooLarge, Unreachable, UnsafeRedirect, WrongBytes
+from bundler.transport.answer import Answer, Span
+from bundler.transport.attempts import Attempts
+from bundler.transport.connection import CURRENT, Adapter, Exchange
+from bundler.transport.failures import WIRE_ERRORS, translate
+from bundler.transport.request import Request, Response, Sink, TransportConfig
+from bundler.transport.urls import follow, origin_of, redact, split_userinfo
+
+_BUFFER = 256 << 10  # one read: fits the caches, where it is hashed next
+_REDIRECTS = (301, 302, 303, 307, 308)
+
+
+class Transport:
+    """Fetches over HTTP. Safe for use by many threads; each has its own connections.
+
+    Proxies come from the environment; authorities from REQUESTS_CA_BUNDLE, CURL_CA_BUNDLE or SSL_CERT_FILE.
+    Everything raised is a BundleError: Unreachable, BadCertificate, Stalled, HttpFailure, AuthenticationFailed,
+    UnsafeRedirect, WrongBytes, TooLarge, NotFound, Malformed for what is no URL, NotReadable for a CA file.
+    What a later attempt may cure is tried again first.
+    """
+
+    def __init__(self, config: TransportConfig | None = None) -> None:
+        self.config = config or TransportConfig()
+        self._local = threading.local()
+        self._lock = threading.Lock()
+        self._sessions: list[requests.Session] = []
+        self._received = 0
+
+    @property
+    def received(self) -> int:
+        """Body bytes read from the network so far, those thrown away included."""
+        return self._received
+
+    def get(self, request: Request, *, limit: int, accept: Collection[int] = (200,)) -> Response:
+        """A small body, whole, at most `limit` bytes; the statuses in `accept` are answers, others are errors."""
+        attempts = Attempts(self.config, size=limit)
+        while True:
+            try:
+                with self._open(request, {}, attempts) as answer:
+                    if answer.status not in accept:
+                        raise answer.failure()
+                    body = _read_whole(answer, limit)
+                    return Response(status=answer.status, headers=answer.headers, body=body, url=answer.url)
+            except BundleError as error:
+                attempts.failed(error)
+
+    def receive(self, request: Request, *, size: int, sink: Sink) -> None:
+        """Stream a body of exactly `size` bytes into `sink`, from where it stands, resuming as needed.
+
+        Nothing beyond `size` is ever written. Whether they are the right bytes is for the sink to say.
+        """
+        attempts = Attempts(self.config, size=size)
+        while sink.position < size:
+            self._attempt(request, sink, attempts, size=size, limit=size)
+
+    def receive_all(self, request: Request, *, limit: int, sink: Sink) -> int:
+        """Stream a body of a size not known before, at most `limit` bytes, and return its size."""
+        attempts = Attempts(self.config, size=limit)
+        size = None
+        while size is None or sink.position < size:
+            size = self._attempt(request, sink, attempts, size=size, limit=limit)
+        return size
+
+    def close(self) -> None:
+        """Close the connections of all threads."""
+        with self._lock:
+            sessions, self._sessions = self._sessions, []
+            self._local = threading.local()
+        for session in sessions:
+            session.close()
+
+    def _attempt(self, request: Request, sink: Sink, attempts: Attempts, *, size: int | None, limit: int) -> int | None:
+        """Receive what one answer has, then wait if it broke; returns the size as soon as it is known."""
+        before = sink.position
+        try:
+            headers = {"Range": f"bytes={before}-"} if before else {}
+            with self._open(request, headers, attempts) as answer:
+                span = answer.span(before, size)
+                size = span.whole if size is None else size
+                if size is not None and size > limit:
+                    raise TooLarge(what=answer.what, limit=limit)
+                _pump(answer, span, sink, limit=limit)
+                size = sink.position if size is None else size
+                if sink.position < size:
+                    raise Unreachable(url=redact(answer.url), why=f"the answer ended at byte {sink.position} of {size}")
+        except BundleError as error:
+            attempts.failed(error, progress=sink.position - before)
+        return size
+
+    def _open(self, request: Request, headers: Mapping[str, str], attempts: Attempts) -> Answer:
+        """Send, follow redirects, and answer one demand for credentials from the server that was asked."""
+        try:
+            url, authorization = split_userinfo(request.url)
+            origin = origin_of(url)
+        except ValueError:
+            raise Malformed(found=redact(request.url), expected="an http(s) URL") from None
+        if request.authorizer is not None:
+            authorization = request.authorizer.header()
+        answer = self._follow(request, url, headers, authorization, attempts)
+        if answer.status != 401 or request.authorizer is None or origin_of(answer.url) != origin:
+            return answer
+        with answer:
+            answer.rest()
+        renewed = request.authorizer.renew(answer.headers.get("www-authenticate", ""), refused=authorization)
+        return self._follow(request, url, headers, renewed, attempts) if renewed is not None else answer
+
+    def _follow(
+        self, request: Request, url: str, headers: Mapping[str, str], authorization: str | None, attempts: Attempts
+    ) -> Answer:
+        """Send and follow redirects; credentials stay with the first origin, and are not taken up again."""
+        for _ in range(self.config.redirects + 1):
+            credentials = {"Authorization": authorization} if authorization is not None else {}
+            answer = self._send(request, url, {**request.headers, **headers, **credentials}, attempts)
+            if answer.status not in _REDIRECTS:
+                return answer
+            with answer:
+                target = follow(url, answer.headers.get("location"))
+                if request.method not in ("GET", "HEAD"):
+                    why = f"a {request.method} is not sent on"
+                    raise UnsafeRedirect(url=redact(url), target=redact(target), why=why)
+                answer.rest()
+            if origin_of(target) != origin_of(url):
+                authorization = None
+            url = target
+        raise UnsafeRedirect(
+            url=redact(request.url), target=redact(url), why=f"more than {self.config.redirects} redirects"
+        )
+
+    def _send(self, request: Request, url: str, headers: Mapping[str, str], attempts: Attempts) -> Answer:
+        """One request on the wire, up to the headers of its answer."""
+        config, session = self.config, self._session()
+        exchange = Exchange(
+            deadline=attempts.deadline, total=attempts.seconds, idle=config.idle_timeout, monotonic=config.monotonic
+        )
+        fixed = {"User-Agent": config.user_agent, "Accept-Encoding": "identity", "Accept": "*/*"}
+        token = CURRENT.set(exchange)
+        try:
+            prepared = requests.Request(request.method, url, headers={**fixed, **headers}, data=request.body).prepare()
+            settings = session.merge_environment_settings(url, {}, True, None, None)
+            authorities = _authorities(settings["verify"])
+            response = session.get_adapter(url).send(
+                prepared,
+                stream=True,
+                timeout=(config.connect_timeout, config.idle_timeout),
+                verify=authorities,
+                cert=settings["cert"],
+                proxies=settings["proxies"],
+            )
+        except WIRE_ERRORS as error:
+            raise translate(error, url=url, config=config, waited=exchange.waited) from None
+        finally:
+            CURRENT.reset(token)
+        return Answer(request=request, url=url, response=response, exchange=exchange, config=config, count=self._count)
+
+    def _session(self) -> requests.Session:
+        """This thread's session. Only its adapter and its reading of the environment are used: its own `send` follows
+        netrc and reads whole bodies of redirects."""
+        session: requests.Session | None = getattr(self._local, "session", None)
+        if session is None:
+            session = requests.Session()
+            session.mount("http://", Adapter())
+            session.mount("https://", Adapter())
+            self._local.session = session
+            with self._lock:
+                self._sessions.append(session)
+        return session
+
+    def _count(self, count: int) -> None:
+        with self._lock:
+            self._received += count
+
+
+def _authorities(found: bool | str | None) -> bool | str:
+    """The file or folder of CA certificates to trust; True for the library's own. Raises NotReadable."""
+    named = found if isinstance(found, str) else os.environ.get("SSL_CERT_FILE", "")
+    if named and not Path(named).exists():
+        raise NotReadable(path=named, why="there is no such file of CA certificates")
+    return named or True
+
+
+def _read_whole(answer: Answer, limit: int) -> bytes:
+    """A small body. Raises TooLarge at the first byte too many, by its header if it says so."""
+    if answer.request.method == "HEAD":
+        answer.rest()
+        return b""
+    answer.check_encoding()
+    if (answer.length or 0) > limit:
+        raise TooLarge(what=answer.what, limit=limit)
+    body, buffer = bytearray(), memoryview(bytearray(_BUFFER))
+    while count := answer.read(buffer):
+        if len(body) + count > limit:
+            raise TooLarge(what=answer.what, limit=limit)
+        body += buffer[:count]
+    if answer.length not in (None, len(body)):
+        raise Unreachable(url=redact(answer.url), why=f"the answer ended at byte {len(body)} of {answer.length}")
+    return bytes(body)
+
+
+def _pump(answer: Answer, span: Span, sink: Sink, *, limit: int) -> None:
+    """Write what the sink does not have yet, as it arrives. What comes after the end is refused and not written."""
+    buffer = memoryview(bytearray(_BUFFER))
+    at, end = span.first, limit if span.end is None else span.end
+    while at < end and (count := answer.read(buffer[: end - at])):
+        fresh = max(sink.position - at, 0)
+        if fresh < count:
+            sink.write(buffer[fresh:count])
+        at += count
+    if at == end and answer.goes_on():
+        if span.end is None:
+            raise TooLarge(what=answer.what, limit=limit)
+        raise WrongBytes(what=answer.what, expected=f"{end} bytes", found="more")

@@ -1,0 +1,96 @@
+"""Proving a bundle: signatures first, then the frame, then every body, on all cores."""
+
+import hashlib
+import mmap
+import os
+import threading
+from collections.abc import Callable, Iterable, Mapping
+
+from bundler.archive.form import BOOTSTRAP, bundle_layout, damaged_names, signature_name
+from bundler.archive.layout import Layout, Place
+from bundler.archive.reader import CHUNK, BundleFile
+from bundler.errors import BadSignature, DamagedContent
+from bundler.model.digest import Digest
+from bundler.model.statement import Statement
+from bundler.signing.keys import PublicKey
+from bundler.support import parallel
+from bundler.support.progress import Progress
+
+_local = threading.local()
+
+
+def layout_of(file: BundleFile, statement: Statement, statement_size: int) -> Layout:
+    """The layout that the statement implies; the file has exactly its size.
+
+    Raises TruncatedBundle, TrailingBytes, HeaderMismatch.
+    """
+    keyids = [PublicKey(raw).keyid for raw in statement.signers]
+    layout = bundle_layout(statement_size, keyids, statement.entries)
+    file.check_size(layout)
+    file.check_frame(layout)
+    return layout
+
+
+def check_bootstrap_signatures(file: BundleFile, statement: Statement, layout: Layout) -> None:
+    """Every signer must have signed bootstrap.tar too. Raises BadSignature."""
+    place = layout.place(BOOTSTRAP)
+    start = place.body - place.body % mmap.ALLOCATIONGRANULARITY
+    with mmap.mmap(
+        file.descriptor, place.body + place.member.size - start, access=mmap.ACCESS_READ, offset=start
+    ) as mapped, memoryview(mapped) as view, view[place.body - start :] as data:
+        for raw in statement.signers:
+            key = PublicKey(raw)
+            signature = file.body(layout.place(signature_name(BOOTSTRAP, key.keyid)))
+            if not key.verifies(signature, data):
+                raise BadSignature(keyid=key.keyid, what=BOOTSTRAP, why="the bytes or the signature were changed")
+
+
+def check_bodies(
+    file: BundleFile, statement: Statement, layout: Layout, *, jobs: int, progress: Progress
+) -> None:
+    """Hash every body that the statement lists. Raises DamagedContent, naming all that differ."""
+    places = {place.member.name: place for place in layout.places}
+    wanted = {entry.name: entry.digest for entry in statement.entries}
+    owners = damaged_names(statement)
+    progress.expect(sum(entry.size for entry in statement.entries))
+
+    def check(name: str) -> None:
+        progress.begin(name)
+        try:
+            found = hash_body(file, places[name], progress.advance)
+        finally:
+            progress.end(name)
+        if found != wanted[name]:
+            raise DamagedContent(path=file.path, damaged=((name, owners.get(name, ())),))
+
+    largest_first = sorted(wanted, key=lambda name: (-places[name].member.size, name))
+    failed = parallel.each(largest_first, check, jobs=jobs)
+    raise_damaged(file, (name for name, _ in failed), owners)
+
+
+def raise_damaged(file: BundleFile, names: Iterable[str], owners: Mapping[str, tuple[str, ...]]) -> None:
+    """Raises DamagedContent when there are names."""
+    damaged = tuple((name, owners.get(name, ())) for name in sorted(names))
+    if damaged:
+        raise DamagedContent(path=file.path, damaged=damaged)
+
+
+def hash_body(file: BundleFile, place: Place, advance: Callable[[int], object]) -> Digest:
+    sha256 = hashlib.sha256()
+
+    def take(data: memoryview) -> None:
+        parallel.check_stopping()
+        sha256.update(data)
+        advance(len(data))
+
+    os.posix_fadvise(file.descriptor, place.body, place.member.size, os.POSIX_FADV_SEQUENTIAL)
+    file.stream(place, take, thread_buffer())
+    return Digest(sha256.hexdigest())
+
+
+def thread_buffer() -> bytearray:
+    """One buffer a thread, used again for every body."""
+    if not hasattr(_local, "buffer"):
+        _local.buffer = bytearray(CHUNK)
+    buffer: bytearray = _local.buffer
+    return buffer

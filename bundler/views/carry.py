@@ -1,0 +1,67 @@
+"""What stays reachable of the generation before: every path whose content its name fixes.
+
+A client that read an index just before a switch still finds what it names just after.
+"""
+
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from bundler.support.files import write_file
+from bundler.views.registry import ROOT
+from bundler.views.tree import Tree, lines
+
+CARRIED = "carried"  # the list of what a generation has only from the one before; it is not carried further
+_HEX = "[0-9a-f]{64}"
+_CONTENT_ADDRESSED = re.compile(
+    "|".join(
+        (
+            rf"pypi/files/{_HEX}/[^/]+",
+            rf"apt/[^/]+/pool/[0-9a-f]{{2}}/{_HEX}/[^/]+",
+            rf"apt/[^/]+/dists/[^/]+/main/[^/]+/by-hash/SHA256/{_HEX}",
+            rf"{ROOT}/blobs/sha256/[0-9a-f]{{2}}/{_HEX}/data",
+            rf"{ROOT}/repositories/.+/_layers/sha256/{_HEX}/link",
+            rf"{ROOT}/repositories/.+/_manifests/revisions/sha256/{_HEX}/link",
+        )
+    )
+)
+
+
+def content_addressed(path: str) -> bool:
+    """Whether a path of a generation always has the same content."""
+    return _CONTENT_ADDRESSED.fullmatch(path) is not None
+
+
+def carry_over(previous: Path, target: Path) -> None:
+    """Link the content-addressed files that `previous` itself published into `target`, where it lacks them.
+
+    `target` may be a new generation or an older one that a rollback returns to; doing it again changes nothing.
+    Raises CannotWrite.
+    """
+    foreign = carried(previous)
+    missing = sorted(path for path in _walk(previous) if path not in foreign and not (target / path).exists())
+    if not missing:
+        return
+    # The list first: a file that is there and not listed would count as the target's own for ever.
+    write_file(target / CARRIED, lines(sorted(carried(target).union(missing))))
+    tree = Tree(target)
+    for path in missing:
+        tree.link(path, previous / path)
+
+
+def carried(generation: Path) -> frozenset[str]:
+    """The paths that a generation has from the one before."""
+    try:
+        return frozenset((generation / CARRIED).read_text(encoding="utf-8").splitlines())
+    except FileNotFoundError:
+        return frozenset()
+
+
+def _walk(generation: Path) -> Iterator[str]:
+    for folder, _, names in os.walk(generation):
+        base = os.path.relpath(folder, generation)
+        for name in names:
+            path = f"{base}/{name}"
+            if content_addressed(path):
+                yield path

@@ -1,0 +1,108 @@
+"""`bundle inspect` and `bundle extract`: what a file holds, and one thing out of it. Neither proves the whole."""
+
+import difflib
+import os
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from bundler.archive.form import bundle_layout
+from bundler.archive.reader import BundleFile
+from bundler.errors import DamagedContent, NoSuchArtifact, Unsupported
+from bundler.model.digest import Digest
+from bundler.model.statement import Artifact, ImageArtifact, Statement, parse_statement
+from bundler.signing.keys import PublicKey
+from bundler.signing.trust import Trust, check_signers, judge
+from bundler.support import files
+from bundler.verify.check import hash_body, layout_of, thread_buffer
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """`size` counts all blobs of the artifact, `shared` those of them that other artifacts have too, in bytes."""
+
+    kind: str
+    name: str
+    digest: Digest
+    size: int
+    shared: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Inspected:
+    statement: Statement
+    size: int
+    rows: tuple[Row, ...]
+    signers: tuple[str, ...]  # keyids with a good signature, inside the file or beside it
+
+
+def inspect(path: Path) -> Inspected:
+    """Read the statement alone. Raises the bundle errors, BadSignature for a signature inside that does not hold."""
+    with BundleFile(path) as file:
+        signed = file.front()
+        statement = parse_statement(signed.statement, path=str(path))
+        check_signers(statement, signed)
+        layout = bundle_layout(
+            len(signed.statement), [keyid for keyid, _ in signed.inside], statement.entries
+        )
+        file.check_size(layout)
+    sizes = {entry.digest: entry.size for entry in statement.entries}
+    owners = Counter(digest for artifact in statement.artifacts for digest in set(artifact.members))
+    rows = tuple(_row(artifact, sizes, owners) for artifact in statement.artifacts)
+    # Whether a signature beside the file holds is known only with its key: it is listed by `verify`, not here.
+    return Inspected(
+        statement=statement, size=layout.size, rows=rows, signers=tuple(keyid for keyid, _ in signed.inside)
+    )
+
+
+def _row(artifact: Artifact, sizes: Mapping[Digest, int], owners: Mapping[Digest, int]) -> Row:
+    members = set(artifact.members)
+    return Row(
+        kind=kind_of(artifact),
+        name=artifact.name,
+        digest=artifact.root if isinstance(artifact, ImageArtifact) else artifact.digest,
+        size=sum(sizes[digest] for digest in members),
+        shared=sum(sizes[digest] for digest in members if owners[digest] > 1),
+    )
+
+
+def kind_of(artifact: Artifact) -> str:
+    return type(artifact).__name__.removesuffix("Artifact").lower()
+
+
+def extract(path: Path, name: str, out: Path, *, keys: tuple[PublicKey, ...], threshold: int) -> int:
+    """Write one artifact that is one file to `out`, proved by the signed statement; gives its size in bytes.
+
+    Raises NoSuchArtifact, Unsupported for images, DamagedContent, and the trust errors.
+    """
+    with BundleFile(path) as file:
+        signed = file.front()
+        statement = judge(Trust(keys=keys, threshold=threshold), signed).statement
+        layout = layout_of(file, statement, len(signed.statement))
+        artifact = find(statement, name)
+        if isinstance(artifact, ImageArtifact):
+            raise Unsupported(
+                what=f"extracting the image {name} as one file",
+                why=f"The bundle is an OCI layout: skopeo copy oci-archive:{path}:{name} oci:DIR",
+            )
+        place = layout.place(f"blobs/sha256/{artifact.digest.hex}")
+        if hash_body(file, place, lambda count: None) != artifact.digest:
+            raise DamagedContent(path=str(path), damaged=((place.member.name, (artifact.name,)),))
+        beside = out.with_name(f".{out.name}.{os.getpid()}.new")
+        with files.writing(out, missing=place.member.size), beside.open("wb") as target:
+            file.stream(place, target.write, thread_buffer())
+            target.flush()
+            files.sync_file(target.fileno())
+            beside.rename(out)
+    return place.member.size
+
+
+def find(statement: Statement, name: str) -> Artifact:
+    """An artifact by its name, or by the digest of its content. Raises NoSuchArtifact with names that are close."""
+    for artifact in statement.artifacts:
+        digest = artifact.root if isinstance(artifact, ImageArtifact) else artifact.digest
+        if name in (artifact.name, str(digest)):
+            return artifact
+    names = [artifact.name for artifact in statement.artifacts]
+    raise NoSuchArtifact(name=name, close=tuple(difflib.get_close_matches(name, names, n=3, cutoff=0.4)))

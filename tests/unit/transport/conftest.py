@@ -1,0 +1,71 @@
+"""Two hostile servers, and a transport with small bounds that notes its pauses instead of sleeping."""
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import pytest
+
+from bundler.transport import Transport, TransportConfig
+from tests.hostile_server import HostileServer
+
+
+@pytest.fixture(autouse=True)
+def plain_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No proxy and no CA file of the machine that runs the tests."""
+    for name in list(os.environ):
+        if name.lower().endswith("_proxy") or name in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE"):
+            monkeypatch.delenv(name)
+
+
+@pytest.fixture
+def server() -> Iterator[HostileServer]:
+    with HostileServer() as running:
+        yield running
+
+
+@pytest.fixture
+def other() -> Iterator[HostileServer]:
+    """Another host."""
+    with HostileServer(host="127.0.0.2") as running:
+        yield running
+
+
+@pytest.fixture
+def pauses() -> list[float]:
+    return []
+
+
+@pytest.fixture
+def transport(pauses: list[float]) -> Iterator[Transport]:
+    made = Transport(
+        TransportConfig(
+            connect_timeout=1,
+            idle_timeout=0.3,
+            total_timeout=30,
+            lowest_speed=10**9,
+            sleep=pauses.append,
+            jitter=lambda low, high: high,
+        )
+    )
+    yield made
+    made.close()
+
+
+@dataclass
+class Bytes:
+    """A sink that keeps what it gets."""
+
+    data: bytearray = field(default_factory=bytearray)
+
+    @property
+    def position(self) -> int:
+        return len(self.data)
+
+    def write(self, data: memoryview) -> None:
+        self.data += data
+
+
+@pytest.fixture
+def sink() -> Bytes:
+    return Bytes()
