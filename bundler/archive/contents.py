@@ -79,7 +79,7 @@ def contents_of(lock: Lock) -> Contents:
     debs = [_deb(shelf, deb) for deb in sorted(lock.debs, key=lambda deb: (deb.archive, deb.release, deb.name))]
     files = [_file(shelf, file) for file in sorted(lock.files, key=lambda file: file.name)]
     manifests = [
-        (shelf.documents[artifact.manifest], kind)
+        (oci.describe(oci.MANIFEST_TYPE, shelf.ready[artifact.manifest]), kind)
         for kind, artifacts in ((WHEEL_TYPE, wheels), (DEB_TYPE, debs), (FILE_TYPE, files))
         for artifact in artifacts
     ]
@@ -104,7 +104,7 @@ def _image(shelf: _Shelf, image: LockedImage) -> ImageArtifact:
     manifests = (image.root, *(each for each in image.manifests if each.digest != image.root.digest))
     for descriptor in manifests:
         shelf.document(descriptor)
-    for descriptor in image.blobs:
+    for descriptor in sorted(image.blobs):
         (shelf.document if is_config(descriptor.media_type) else shelf.payload)(descriptor)
     return ImageArtifact(
         name=image.name,

@@ -16,7 +16,7 @@ from bundler.archive.layout import Layout
 from bundler.archive.recipe import recipe
 from bundler.model.digest import Digest
 from bundler.model.lock import Lock
-from bundler.model.statement import BLOB_PREFIX, Entry, Statement, write_statement
+from bundler.model.statement import BLOB_PREFIX, Entry, Statement, parse_statement, write_statement
 from bundler.signing.keys import PublicKey
 
 _UNKNOWN = Digest("0" * 64)
@@ -46,7 +46,10 @@ class Draft:
 
 
 def draft_of(lock: Lock, *, sources: Mapping[str, bytes], signers: tuple[PublicKey, ...]) -> Draft:
-    """`sources` are the tool's own files by path; `signers` in any order. Raises Malformed for a lock at odds with itself."""
+    """`sources` are the tool's own files by path; `signers` in any order.
+
+    Raises Malformed for a lock at odds with itself, MalformedStatement for more than a statement may hold.
+    """
     signers = tuple(sorted(signers, key=lambda key: key.keyid))
     contents = contents_of(lock)
     bootstrap = bootstrap_of(lock.bootstrap, sources)
@@ -79,5 +82,7 @@ def draft_of(lock: Lock, *, sources: Mapping[str, bytes], signers: tuple[PublicK
         debs=contents.debs,
         files=contents.files,
     )
-    layout = bundle_layout(len(write_statement(statement)), [key.keyid for key in signers], statement.entries)
+    data = write_statement(statement)
+    parse_statement(data, path="the draft")  # what no reader would take is not begun
+    layout = bundle_layout(len(data), [key.keyid for key in signers], statement.entries)
     return Draft(contents=contents, bootstrap=bootstrap, layout=layout, ready=ready, statement=statement)

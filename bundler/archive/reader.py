@@ -26,8 +26,12 @@ class BundleFile:
         self.path = str(path)
         try:
             self.descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-            self.size = os.fstat(self.descriptor).st_size
-            os.pread(self.descriptor, 1, 0)
+            try:
+                self.size = os.fstat(self.descriptor).st_size
+                os.pread(self.descriptor, 1, 0)
+            except OSError:
+                os.close(self.descriptor)
+                raise
         except OSError as error:
             raise NotReadable(path=self.path, why=error.strerror or str(error)) from None
 
@@ -41,7 +45,9 @@ class BundleFile:
         """The statement's exact bytes and the signatures inside the file and beside it; nothing of them is parsed."""
         head = self._read(0, tar.BLOCK)
         size = _size_in(head)
-        if len(head) < tar.BLOCK or (head[257:262] != b"ustar" and not head.startswith(STATEMENT.encode() + b"\0")):
+        named = head.startswith(STATEMENT.encode() + b"\0")
+        # A sound header with another name is another tar; one whose checksum is off is our own, damaged.
+        if len(head) < tar.BLOCK or (not named and (head[257:262] != b"ustar" or tar.sound(head))):
             raise NotABundle(path=self.path, why=f"it does not begin with a tar entry named {STATEMENT}")
         if size is None or head != tar.header(name=STATEMENT, size=size):
             raise HeaderMismatch(path=self.path, entry=STATEMENT, offset=0)
@@ -77,15 +83,15 @@ class BundleFile:
         """Signatures made elsewhere: files NAME.<keyid>.sig in the bundle's folder."""
         path = Path(self.path)
         found: dict[str, bytes] = {}
-        for beside in sorted(path.parent.glob(f"{_escaped(path.name)}.ed25519-*.sig"))[: LIMITS.signers]:
+        for beside in sorted(path.parent.glob(f"{_escaped(path.name)}.ed25519-*.sig")):
             keyid = beside.name.removeprefix(f"{path.name}.").removesuffix(".sig")
+            if len(found) == LIMITS.signers or not _KEYID.fullmatch(keyid) or not beside.is_file():
+                continue
             try:
                 with beside.open("rb") as file:
-                    signature = file.read(SIGNATURE_SIZE + 1)
+                    found[keyid] = file.read(SIGNATURE_SIZE + 1)
             except OSError as error:
                 raise NotReadable(path=str(beside), why=error.strerror or str(error)) from None
-            if _KEYID.fullmatch(keyid):
-                found[keyid] = signature
         return found
 
     def check_size(self, layout: Layout) -> None:

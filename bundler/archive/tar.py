@@ -1,11 +1,8 @@
 """Tar headers of the one shape that a bundle has: ustar with zeroed owners and times, pax records only for padding
-and for sizes that ustar cannot hold (POSIX.1-2017 pax, IEEE 1003.1 `ustar` interchange format).
+and for names and sizes that ustar cannot hold (POSIX.1-2017 pax, IEEE 1003.1 `ustar` interchange format).
 
-Everything here makes bytes from values; nothing reads a header, because reading is where two programs can differ.
+Everything here makes bytes from values; nothing parses a header, because that is where two programs can differ.
 """
-
-from bundler.errors import Malformed
-
 BLOCK = 512
 ALIGNMENT = 4096  # of bodies that a file system may share (reflink) with a store
 ALIGNED_FROM = 64 << 10  # bodies of at least this many bytes are aligned
@@ -18,7 +15,8 @@ def header(*, name: str, size: int, aligned: bool = False, offset: int = 0) -> b
 
     With `aligned`, a pax `comment` record pads them so that the body starts on a 4096-byte boundary.
     """
-    records = b"" if size < USTAR_LIMIT else _record("size", str(size))
+    records = b"" if _split(name) else _record("path", name)
+    records += b"" if size < USTAR_LIMIT else _record("size", str(size))
     if aligned:
         records = _padded(records, offset)
     pax = b""
@@ -32,30 +30,27 @@ def padding(size: int) -> bytes:
     return bytes(-size % BLOCK)
 
 
+def sound(head: bytes) -> bool:
+    """Whether a header block has the checksum of its own bytes, whoever wrote it."""
+    return head[148:154] == b"%06o" % (sum(head[:148]) + sum(b" " * 8) + sum(head[156:]))
+
+
 def _padded(records: bytes, offset: int) -> bytes:
     """Pax records for an aligned body: none when it is aligned already, else `comment` fills up whole blocks."""
     if not records and (offset + BLOCK) % ALIGNMENT == 0:
         return b""
     # The pax header and the ustar header take a block each; the records between take what is missing.
     space = -(offset + 2 * BLOCK) % ALIGNMENT
-    while space < len(records) + _shortest_comment():
+    while (comment := _comment(space - len(records))) is None:
         space += ALIGNMENT
-    return records + _comment(space - len(records))
+    return records + comment
 
 
-def _shortest_comment() -> int:
-    return len(_record("comment", ""))
-
-
-def _comment(length: int) -> bytes:
-    """A comment record of exactly `length` bytes."""
-    value = length
-    while value >= 0:
-        record = _record("comment", " " * value)
-        if len(record) == length:
-            return record
-        value -= max(1, (len(record) - length) // 2)
-    raise Malformed(found=f"{length} bytes", expected="room for a pax comment")
+def _comment(length: int) -> bytes | None:
+    """A comment record of exactly `length` bytes; there is none of 100, 1000 or fewer than 12 bytes."""
+    value = length - len(f"{length} comment=\n")
+    record = _record("comment", " " * value)
+    return record if len(record) == length else None
 
 
 def _record(key: str, value: str) -> bytes:
@@ -67,16 +62,19 @@ def _record(key: str, value: str) -> bytes:
     return str(length).encode("ascii") + rest
 
 
+def _split(name: str) -> tuple[str, str] | None:
+    """A name as ustar's prefix and name fields hold it, or None when it is too long for them."""
+    if len(name) <= 100:
+        return "", name
+    prefix, slash, short = name[:156].rpartition("/")
+    short += name[156:]
+    return (prefix, short) if slash and 0 < len(short) <= 100 else None
+
+
 def _ustar(name: str, size: int, kind: bytes) -> bytes:
-    encoded = name.encode("ascii")
-    prefix = b""
-    if len(encoded) > 100:
-        at = encoded.rfind(b"/", 0, 156)
-        prefix, encoded = encoded[:at], encoded[at + 1 :]
-    if len(encoded) > 100 or len(prefix) > 155 or not encoded:
-        raise Malformed(found=repr(name[:80]), expected="a name that fits a ustar header")
+    prefix, short = _split(name) or ("", name[-90:])  # else a pax record has the whole name
     fields = (
-        encoded.ljust(100, b"\0"),
+        short.encode("ascii").ljust(100, b"\0"),
         b"0000644\0",
         b"0000000\0",
         b"0000000\0",
@@ -90,7 +88,7 @@ def _ustar(name: str, size: int, kind: bytes) -> bytes:
         bytes(32),
         b"0000000\0",
         b"0000000\0",
-        prefix.ljust(155, b"\0"),
+        prefix.encode("ascii").ljust(155, b"\0"),
         bytes(12),
     )
     block = b"".join(fields)

@@ -82,15 +82,15 @@ def statement(
     from bundler.workflows.create import Places
     from bundler.workflows.sign import statement_of_bundle, statement_of_lock
 
-    if (file is None) == (lock_path is None):
-        raise Usage(message="give a bundle FILE or --lock, one of them")
-    if file is not None:
+    if file is not None and lock_path is None:
         data = statement_of_bundle(file)
-    elif lock_path is not None:
+    elif lock_path is not None and file is None:
         places = Places(files=files_folder(None, lock_path), upstreams=Upstreams.parse(upstreams))
         public = [read_public_key(path) for path in signers]
         with progress_of("statement", quiet=quiet) as progress:
             data = statement_of_lock(lock_path, signers=public, places=places, jobs=jobs or 2, progress=progress)
+    else:
+        raise Usage(message="give a bundle FILE or --lock, one of them")
     if output is None:
         click.echo(data, nl=False)
     else:

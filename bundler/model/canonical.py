@@ -1,6 +1,7 @@
 """Canonical JSON: one value, one serialisation. Statements are signed in this form and must come back in it."""
 
 import json
+from collections import Counter
 from typing import Any
 
 from bundler.errors import Malformed
@@ -54,8 +55,7 @@ def _check_depth(value: Any) -> None:
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) != len(pairs):
-        keys = [key for key, _ in pairs]
-        double = next(key for key in keys if keys.count(key) > 1)
+        double = Counter(key for key, _ in pairs).most_common(1)[0][0]
         raise Malformed(found=f"the key {double[:80]!r} twice", expected="each key once")
     return found
 

@@ -8,7 +8,7 @@ never becomes the number 3.1.
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, ParamSpec, TypeVar, cast
+from typing import Any, NoReturn, ParamSpec, TypeVar, cast
 
 import yaml
 
@@ -62,17 +62,21 @@ class Reader:
         """The fields of a JSON document whose root is an object. Raises InvalidDocument when it is none."""
         return self._root(lambda: _from_json(canonical.load(data, limit=limit)))
 
+    def refuse(self, *, line: int, found: str, expected: str) -> NoReturn:
+        """Give up on the whole document. Raises InvalidDocument."""
+        raise InvalidDocument(
+            problems=(*self.problems, Problem(file=self.file, line=line, found=found, expected=expected))
+        )
+
     def _root(self, read: Callable[[], Node]) -> "Fields":
         try:
             node = read()
         except Malformed as error:
-            self.note(line=1, found=error.found, expected=error.expected)
-            self.finish()
-            raise
+            self.refuse(line=1, found=error.found, expected=error.expected)
         if not isinstance(node, Table):
-            self.note(line=node.line, found=_kind(node), expected="a mapping")
+            self.refuse(line=node.line, found=_kind(node), expected="a mapping")
         self.finish()
-        return Fields(reader=self, table=cast(Table, node), path="")
+        return Fields(reader=self, table=node, path="")
 
     def finish(self) -> None:
         if self.problems:
@@ -121,13 +125,26 @@ class Fields:
         """A list of scalars, each through its parser."""
         return tuple(self._scalar(node, f"{key}[{at}]", parse) for at, node in self._sequence(key, optional))
 
-    def each(self, key: str, build: Callable[["Fields"], T], *, optional: bool = False) -> tuple[T, ...]:
-        """A list of mappings, each made into a value; a mapping's keys that `build` did not ask for are problems."""
-        found = []
+    def each(
+        self,
+        key: str,
+        build: Callable[["Fields"], T],
+        *,
+        optional: bool = False,
+        name: Callable[[T], str] | None = None,
+    ) -> tuple[T, ...]:
+        """A list of mappings, each made into a value; a mapping's keys that `build` did not ask for are problems,
+        and so is a second value with the same `name`."""
+        found: list[T] = []
+        names: set[str] = set()
         for at, node in self._sequence(key, optional):
             fields = self._table(node, f"{key}[{at}]")
             if fields is not None:
                 found.append(fields.whole(build))
+                if name and fields.ok and name(found[-1]) in names:
+                    fields.fail(found=f"{name(found[-1])[:160]} a second time", expected="each name once")
+                elif name and fields.ok:
+                    names.add(name(found[-1]))
                 self.ok = self.ok and fields.ok
         return tuple(found)
 
@@ -235,7 +252,7 @@ def _read_yaml(reader: Reader, text: str) -> Node:
         for event in yaml.parse(text, Loader=_Loader):
             count += 1
             line = event.start_mark.line + 1
-            _refuse_features(event, line, count, len(stack))
+            _refuse_features(reader, event, line, deep=count > LIMITS.nodes or len(stack) > LIMITS.depth)
             if isinstance(event, yaml.ScalarEvent):
                 stack[-1].add(reader, Scalar(event.value, line))
             elif isinstance(event, (yaml.MappingStartEvent, yaml.SequenceStartEvent)):
@@ -243,24 +260,28 @@ def _read_yaml(reader: Reader, text: str) -> Node:
             elif isinstance(event, (yaml.MappingEndEvent, yaml.SequenceEndEvent)):
                 done = stack.pop().close()
                 stack[-1].add(reader, done)
-    except yaml.YAMLError as error:
-        mark = error.problem_mark if isinstance(error, yaml.MarkedYAMLError) else None
-        problem = getattr(error, "problem", None) or str(error).splitlines()[0]
-        reader.note(line=mark.line + 1 if mark else 1, found=problem, expected="YAML")
-        reader.finish()
+    except yaml.reader.ReaderError as error:
+        line = text.count("\n", 0, text.find(chr(error.character))) + 1  # its first occurrence stops the parser
+        reader.refuse(line=line, found=f"the character {chr(error.character)!r}", expected="YAML")
+    except UnicodeEncodeError as error:
+        reader.refuse(line=text.count("\n", 0, error.start) + 1, found="half of a surrogate pair", expected="YAML")
+    except yaml.MarkedYAMLError as error:
+        line = error.problem_mark.line + 1 if error.problem_mark else 1
+        reader.refuse(line=line, found=str(error.problem), expected="YAML")
     items = stack[0].items
     if len(items) != 1:
-        raise Malformed(found="nothing" if not items else f"{len(items)} documents", expected="one YAML document")
+        line = items[1].line if items else 1
+        reader.refuse(line=line, found=f"{len(items)} documents", expected="one YAML document")
     return items[0]
 
 
-def _refuse_features(event: Any, line: int, count: int, depth: int) -> None:
-    if depth > LIMITS.depth or count > LIMITS.nodes:
-        raise Malformed(found=f"a document too deep or too long at line {line}", expected="less")
+def _refuse_features(reader: Reader, event: Any, line: int, *, deep: bool) -> None:
+    if deep:
+        reader.refuse(line=line, found="a document too deep or too long", expected="less")
     if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None) is not None:
-        raise Malformed(found=f"an anchor or alias at line {line}", expected="plain YAML without them")
+        reader.refuse(line=line, found="an anchor or alias", expected="plain YAML without them")
     if getattr(event, "tag", None) not in (None, "!"):
-        raise Malformed(found=f"the tag {event.tag!r} at line {line}", expected="plain YAML without tags")
+        reader.refuse(line=line, found=f"the tag {event.tag!r}", expected="plain YAML without tags")
 
 
 class _Open:
@@ -278,7 +299,7 @@ class _Open:
         elif self.key is not None:
             self.pairs[self.key], self.key = node, None
         elif not isinstance(node, Scalar):
-            raise Malformed(found=f"{_kind(node)} as a key at line {node.line}", expected="a plain key")
+            reader.refuse(line=node.line, found=f"{_kind(node)} as a key", expected="a plain key")
         else:
             if node.text in self.pairs:
                 reader.note(line=node.line, found=f"the key {node.text[:80]!r} twice", expected="each key once")

@@ -10,7 +10,7 @@ from bundler.model.descriptor import Descriptor
 from bundler.model.digest import Digest
 from bundler.model.document import Fields, Reader
 from bundler.model.limits import LIMITS
-from bundler.model.names import check_label, check_path, check_segment
+from bundler.model.names import check_label, check_path, check_segment, check_version
 from bundler.model.platform import Platform
 from bundler.model.profile import Release, parse_file_url, parse_python_version, parse_release
 from bundler.model.reference import Reference
@@ -136,16 +136,17 @@ def _lock(fields: Fields) -> Lock:
         release=fields.nested("release", parse_release),
         platforms=fields.values("platforms", Platform.parse),
         bootstrap=fields.nested("bootstrap", _bootstrap),
-        images=fields.each("images", _image),
-        wheels=fields.each("wheels", _wheel),
-        debs=fields.each("debs", _deb),
-        files=fields.each("files", _file),
+        images=fields.each("images", _image, name=lambda image: image.name),
+        wheels=fields.each("wheels", _wheel, name=lambda wheel: wheel.name),
+        debs=fields.each("debs", _deb, name=lambda deb: f"{deb.archive}/{deb.release}/{deb.name}"),
+        files=fields.each("files", _file, name=lambda file: file.name),
     )
 
 
 def _bootstrap(fields: Fields) -> LockedBootstrap:
     pythons = fields.values("python", parse_python_version)
-    return fields.build(LockedBootstrap, pythons=pythons, wheels=fields.each("wheels", _wheel))
+    wheels = fields.each("wheels", _wheel, name=lambda wheel: wheel.name)
+    return fields.build(LockedBootstrap, pythons=pythons, wheels=wheels)
 
 
 def _image(fields: Fields) -> LockedImage:
@@ -171,7 +172,7 @@ def _wheel(fields: Fields) -> LockedWheel:
     return fields.build(
         LockedWheel,
         project=fields.value("project", check_segment),
-        version=fields.value("version", _no_space),
+        version=fields.value("version", check_version),
         file=fields.value("file", check_segment),
         digest=fields.value("digest", Digest.parse),
         size=fields.integer("size"),
@@ -189,7 +190,7 @@ def _deb(fields: Fields) -> LockedDeb:
     deb = fields.build(
         LockedDeb,
         package=fields.value("package", check_segment),
-        version=fields.value("version", _no_space),
+        version=fields.value("version", check_version),
         architecture=fields.value("architecture", check_label),
         archive=fields.value("archive", check_label),
         suite=fields.value("suite", check_label),
@@ -227,8 +228,3 @@ def _file(fields: Fields) -> LockedFile:
         size=fields.integer("size"),
     )
 
-
-def _no_space(text: str) -> str:
-    if not text or len(text) > LIMITS.name or any(not mark.isprintable() or mark.isspace() for mark in text):
-        raise Malformed(found=repr(text[:80]), expected="a version")
-    return text

@@ -23,6 +23,13 @@ def check_label(text: str) -> str:
     return text
 
 
+def check_version(text: str) -> str:
+    """A version as it is shown and written into file formats: printable, without spaces. Raises Malformed."""
+    if not text or len(text) > LIMITS.name or any(not mark.isprintable() or mark.isspace() for mark in text):
+        raise Malformed(found=repr(text[:80]), expected="a version, without spaces")
+    return text
+
+
 def check_path(text: str) -> str:
     """A relative path of safe segments (an archive's pool path). Raises Malformed."""
     if len(text) > 1024:

@@ -12,7 +12,7 @@ from bundler.model.reference import Reference
 
 _PYTHON = re.compile(r"3\.(?:[89]|[1-9][0-9])")
 _GLIBC = re.compile(r"manylinux_2_([1-9][0-9])|manylinux2014")
-_PACKAGE = re.compile(r"[a-z0-9][a-z0-9+.-]+(?::[a-z0-9]+)?(?:=[A-Za-z0-9.+~:-]+)?")
+_PACKAGE = re.compile(r"[a-z0-9][a-z0-9+.-]*[a-z0-9+.](?::[a-z0-9]+)?(?:=[A-Za-z0-9.+~:-]+)?")
 _URL = re.compile(r"(?:https?://[^\s/?#@]+/[^\s#]*|file:[^\s#?]+)")
 
 
@@ -152,7 +152,7 @@ def _deb_name(text: str) -> str:
 
 def _requirement(text: str) -> str:
     # What the resolver reads line by line must be one requirement: no option, no file, no URL, no second line.
-    if not text or text[0] in "-#." or any(mark in text for mark in ("\n", "\r", "@", "://", "\\")):
+    if not text.isprintable() or text[:1] in ("", "-", "#", ".", " ") or any(mark in text for mark in "@\\#") or "://" in text:
         raise Malformed(found=repr(text[:80]), expected="a requirement such as numpy>=2 (PEP 508, without a URL)")
     return text
 
@@ -168,6 +168,6 @@ def _file(fields: Fields) -> FileRequest:
 
 def parse_file_url(text: str) -> str:
     """An http(s) URL without credentials, or `file:RELATIVE` below the manifests' `files` folder."""
-    if not _URL.fullmatch(text) or len(text) > 2048:
+    if not _URL.fullmatch(text) or not (text.isascii() and text.isprintable()) or len(text) > 2048:
         raise Malformed(found=repr(text[:160]), expected="an http(s) URL without credentials, or file:NAME")
     return text

@@ -14,6 +14,7 @@ _HOST = re.compile(
 _COMPONENT = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
 _PATH = re.compile(rf"{_COMPONENT}(?:/{_COMPONENT})*")
 _TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
+_IDENTIFIER = re.compile(r"[a-f0-9]{64}")
 _EXPECTED = "[HOST[:PORT]/]PATH[:TAG][@sha256:DIGEST]"
 
 
@@ -45,6 +46,8 @@ class Reference:
         """Read a reference as `docker pull` does; no tag and no digest means `latest`. Raises Malformed."""
         name, at, digest_text = text.partition("@")
         digest = Digest.parse(digest_text) if at else None
+        if _IDENTIFIER.fullmatch(text):
+            raise Malformed(found=repr(text), expected=f"{_EXPECTED}; 64 hex digits alone are an image's id")
         first, slash, rest = name.partition("/")
         if slash and (first == "localhost" or first != first.lower() or any(mark in first for mark in ".:")):
             registry, remainder = first, rest
@@ -86,5 +89,6 @@ def site_host(host: str) -> str:
     """A registry host as a repository component: lower case, the colon of a port as `_`, `[::1]` as `ip6---1`."""
     if host.startswith("["):
         address, _, port = host[1:].lower().partition("]")
+        address += "0" if address.endswith(":") else ""  # a component does not end in a dash
         return f"ip6-{address.replace(':', '-')}{port.replace(':', '_')}"
     return host.lower().replace(":", "_")

@@ -13,7 +13,7 @@ from bundler.model import canonical
 from bundler.model.digest import Digest
 from bundler.model.document import Fields, Reader
 from bundler.model.limits import LIMITS
-from bundler.model.names import check_label, check_segment
+from bundler.model.names import check_label, check_segment, check_version
 from bundler.model.platform import Platform
 from bundler.model.profile import Release, parse_release
 from bundler.model.reference import Reference
@@ -184,7 +184,7 @@ def _check_kind(fields: Fields, path: str) -> None:
         raise Malformed(found=f"the type {kind[:40]!r}", expected=TYPE)
     unknown = sorted(set(requires) - FEATURES)
     if form != FORMAT or unknown:
-        raise NewerToolNeeded(path=path, needs=f"format {form}" if form != FORMAT else f"features {', '.join(unknown)[:200]}")
+        raise NewerToolNeeded(path=path, needs=f"format {form}" if form != FORMAT else f"the features {', '.join(map(repr, unknown))[:200]}")
 
 
 def _statement(fields: Fields) -> Statement:
@@ -252,7 +252,7 @@ def _wheel(fields: Fields) -> WheelArtifact:
         WheelArtifact,
         name=fields.value("name", check_segment),
         project=fields.value("project", check_segment),
-        version=fields.text("version"),
+        version=fields.value("version", check_version),
         digest=fields.value("digest", Digest.parse),
         metadata=fields.value("metadata", Digest.parse),
         manifest=fields.value("manifest", Digest.parse),
@@ -264,7 +264,7 @@ def _deb(fields: Fields) -> DebArtifact:
         DebArtifact,
         name=fields.value("name", check_segment),
         package=fields.value("package", check_segment),
-        version=fields.text("version"),
+        version=fields.value("version", check_version),
         architecture=fields.value("architecture", check_label),
         archive=fields.value("archive", check_label),
         release=fields.value("release", check_label),
@@ -285,10 +285,12 @@ def _file(fields: Fields) -> FileArtifact:
 
 
 def _check_whole(statement: Statement) -> None:
-    """What no single field shows: names once, the fixed entries first, every artifact's blobs carried and no other."""
+    """What no single field shows: names once, the fixed entries first, every artifact's blobs carried."""
     names = [entry.name for entry in statement.entries]
     if len(names) > LIMITS.entries or len(statement.signers) > LIMITS.signers:
         raise Malformed(found="too many entries or signers", expected=f"{LIMITS.entries} and {LIMITS.signers} at most")
+    if sum(entry.size for entry in statement.entries) > LIMITS.integer:
+        raise Malformed(found="entries of more than 2^53 bytes in all", expected="less")
     if tuple(names[: len(FIXED_NAMES)]) != FIXED_NAMES:
         raise Malformed(found=f"the entries {', '.join(names[:4])}", expected=f"first {', '.join(FIXED_NAMES)}")
     _refuse_doubles("entry", names)

@@ -9,10 +9,11 @@ from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
-from bundler.errors import MalformedKey, WrongPassphrase
+from bundler.errors import Malformed, MalformedKey, WrongPassphrase
 from bundler.support.files import read_file
 
 _PEM_LIMIT = 16 << 10
+_PASSPHRASE_LIMIT = 1023  # OpenSSL's PEM_BUFSIZE
 _RAW = (serialization.Encoding.Raw, serialization.PublicFormat.Raw)
 
 
@@ -51,9 +52,16 @@ class SigningKey:
         return self._key.sign(data)
 
     def pem(self, passphrase: bytes | None) -> bytes:
-        """PKCS#8 PEM, encrypted when there is a passphrase (PBES2 with scrypt or PBKDF2, as OpenSSL reads it)."""
+        """PKCS#8 PEM, encrypted when there is a passphrase (PBES2 with scrypt or PBKDF2, as OpenSSL reads it).
+
+        Raises Malformed for a passphrase that is empty or too long.
+        """
         protection: serialization.KeySerializationEncryption = serialization.NoEncryption()
-        if passphrase:
+        if passphrase is not None:
+            if not 0 < len(passphrase) <= _PASSPHRASE_LIMIT:
+                raise Malformed(
+                    found=f"a passphrase of {len(passphrase)} bytes", expected=f"1 to {_PASSPHRASE_LIMIT} bytes"
+                )
             protection = serialization.BestAvailableEncryption(passphrase)
         return self._key.private_bytes(
             serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, protection

@@ -140,11 +140,13 @@ class Server:
 def _listen(host: str, port: int) -> socket.socket:
     address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    if not 0 <= port <= 65535:
+        raise CannotListen(address=address, why="a port is a number from 0 to 65535")
     try:
         return socket.create_server(
             (host, port), family=family, backlog=_QUEUE, dualstack_ipv6=host == "::" and socket.has_dualstack_ipv6()
         )
-    except (OSError, OverflowError, UnicodeError) as error:
+    except (OSError, UnicodeError) as error:
         why = getattr(error, "strerror", None) or str(error)
         raise CannotListen(address=address, why=why) from None
 

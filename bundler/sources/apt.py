@@ -20,6 +20,9 @@ _USERINFO = re.compile(r"(?<=://)[^/\s]+@")
 _PRINTED = re.compile(r"'[^']*' ([^ _]+)_([^ _]+)_([^ _]+)\.deb [0-9]+ ?.*")
 _ADVICE = "Pins of the lock before were kept; `--update` lets them move."
 
+# What is there before anything is asked for: Essential packages are nobody's dependency, and apt installs the rest.
+_BASE = ("?essential", "apt")
+
 _SETTINGS = """\
 Dir "{root}";
 Dir::State "state";
@@ -38,6 +41,14 @@ Acquire::Retries "3";
 Acquire::http::Timeout "30";
 Acquire::https::Timeout "30";
 """
+_FOLDERS = (
+    "cache/archives/partial",
+    "etc/apt.conf.d",
+    "etc/preferences.d",
+    "etc/sources.list.d",
+    "log",
+    "state/lists/partial",
+)
 _MACHINE_PATHS = {
     "Dir::Etc::trusted/f": "Dir::Etc::trusted",
     "Dir::Etc::trustedparts/d": "Dir::Etc::trustedparts",
@@ -71,7 +82,7 @@ class PrivateApt:
             file.write_text(text, encoding="utf-8")
 
     def closure(self, names: Sequence[str], pins: Sequence[Build]) -> tuple[Build, ...]:
-        """What would be installed into an empty system for `names`, with `pins` before any other version.
+        """What makes a system with `names` out of nothing, with `pins` before any other version.
 
         Raises ResolutionFailed with apt's own words.
         """
@@ -79,11 +90,11 @@ class PrivateApt:
             f"Package: {pin.package}\nPin: version {pin.version}\nPin-Priority: 1001\n" for pin in pins
         )
         (self.root / "etc/preferences").write_text(preferences, encoding="utf-8")
-        outcome = self._run("apt-get", "install", "--print-uris", "--quiet=2", "--yes", *names)
+        outcome = self._run("apt-get", "install", "--print-uris", "--quiet", "--yes", *_BASE, *names)
         if outcome.code != 0:
             advice = f"\n{_ADVICE}" if pins else ""
             raise ResolutionFailed(what=f"packages {' '.join(names)}", output=_tail(outcome) + advice)
-        return tuple(sorted(map(_build, filter(None, outcome.stdout.splitlines()))))
+        return tuple(sorted(_build(line) for line in outcome.stdout.splitlines() if line.startswith("'")))
 
     def packages(self, source: AptSource) -> Iterator[Stanza]:
         """Every stanza of a source's Packages files, as the archive signed them."""
@@ -106,7 +117,7 @@ def private_apt(machine: AptMachine, architecture: str) -> Iterator[PrivateApt]:
         root = Path(folder)
         # apt fetches as a user of its own, who has to get in; what may hold a password is closed to it.
         root.chmod(0o711)
-        for name in ("state/lists/partial", "cache/archives/partial", "etc/sources.list.d", "etc/preferences.d", "log"):
+        for name in _FOLDERS:
             (root / name).mkdir(parents=True)
         for directory in root.rglob("*"):
             directory.chmod(0o755)  # whatever the umask

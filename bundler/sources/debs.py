@@ -16,9 +16,6 @@ from bundler.sources.control import Stanza, control
 from bundler.sources.pins import KEEP_ALL, Resolved, Update
 from bundler.transport import Request, Transport, Upstreams
 
-# What is there before anything is asked for: Essential packages are nobody's dependency, and apt installs the rest.
-_BASE = ("?essential", "apt")
-
 
 def resolve_debs(
     names: Sequence[str],
@@ -43,7 +40,7 @@ def resolve_debs(
     with private_apt(machine, architecture) as apt:
         apt.use(sources, architecture)
         apt.update()
-        builds = apt.closure((*_BASE, *names), pinned)
+        builds = apt.closure(names, pinned)
         served = _served({*builds, *pinned}, sources, release, apt)
     entries = tuple(_pick(build, served[build], held.get(build)) for build in builds)
     _check_asked(names, entries)

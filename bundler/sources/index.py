@@ -66,10 +66,10 @@ class PackageIndex:
         url = f"{self.url}/{project}/"
         request = Request(url=url, headers={"Accept": _ACCEPT}, what=f"the project page of {project}")
         response = self.transport.get(request, limit=LIMITS.index_page)
-        files = (self._file(response.url, entry) for entry in _entries(response))
+        files = (self._file(response.url, entry) for entry in entries(response))
         return {file.name: file for file in files if file is not None}
 
-    def _file(self, page: str, entry: "_Entry") -> IndexFile | None:
+    def _file(self, page: str, entry: "Entry") -> IndexFile | None:
         url = self._with_credentials(urljoin(page, urldefrag(entry.url).url))
         if url is None:
             return None
@@ -100,7 +100,7 @@ class PackageIndex:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Entry:
+class Entry:
     """What both forms of a page say of a file; `metadata` is None where no METADATA file is served."""
 
     name: str
@@ -111,7 +111,7 @@ class _Entry:
     metadata: Mapping[str, Any] | None
 
 
-def _entries(response: Response) -> list[_Entry]:
+def entries(response: Response) -> list[Entry]:
     kind = response.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind in _JSON:
         return _json_entries(response.body)
@@ -120,7 +120,7 @@ def _entries(response: Response) -> list[_Entry]:
     raise Malformed(found=f"the content type {kind[:80]!r}", expected="a project page (PEP 691 or PEP 503)")
 
 
-def _json_entries(body: bytes) -> list[_Entry]:
+def _json_entries(body: bytes) -> list[Entry]:
     page = canonical.load(body, limit=LIMITS.index_page)
     files = page.get("files") if isinstance(page, dict) else None
     if not isinstance(files, list):
@@ -128,12 +128,12 @@ def _json_entries(body: bytes) -> list[_Entry]:
     return [_json_entry(file) for file in files]
 
 
-def _json_entry(file: Any) -> _Entry:
+def _json_entry(file: Any) -> Entry:
     match file:
         case {"filename": str(name), "url": str(url), "hashes": dict(hashes)}:
             size = file.get("size")
             beside = file.get("core-metadata", file.get("dist-info-metadata"))
-            return _Entry(
+            return Entry(
                 name=name,
                 url=url,
                 hashes=hashes,
@@ -144,16 +144,16 @@ def _json_entry(file: Any) -> _Entry:
     raise Malformed(found=repr(file)[:80], expected="a file with filename, url and hashes (PEP 691)")
 
 
-def _html_entries(body: bytes) -> list[_Entry]:
+def _html_entries(body: bytes) -> list[Entry]:
     parser = _Anchors()
     parser.feed(body.decode("utf-8", "replace"))
     return [_html_entry(attributes) for attributes in parser.found if attributes.get("href")]
 
 
-def _html_entry(attributes: Mapping[str, str | None]) -> _Entry:
+def _html_entry(attributes: Mapping[str, str | None]) -> Entry:
     url, fragment = urldefrag(attributes["href"] or "")
     beside = attributes.get("data-core-metadata", attributes.get("data-dist-info-metadata"))
-    return _Entry(
+    return Entry(
         name=unquote(urlsplit(url).path.rpartition("/")[2]),
         url=url,
         hashes=_named_hash(fragment),

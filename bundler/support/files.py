@@ -5,6 +5,7 @@ import ctypes
 import errno
 import fcntl
 import os
+import secrets
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -38,7 +39,8 @@ def write_file(path: Path, data: bytes, *, mode: int = 0o644) -> None:
 
     The mode holds from the first byte, whatever the umask. Raises CannotWrite or DiskFull.
     """
-    beside = path.with_name(f".{path.name}.{os.getpid()}.new")
+    # A name of its own each time: what a killed run left behind must not be in the way.
+    beside = path.with_name(f".{path.name[:100]}.{secrets.token_hex(8)}.new")
     with writing(path):
         descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         try:
@@ -63,6 +65,10 @@ def create_file(path: Path, data: bytes, *, mode: int) -> None:
             os.fchmod(descriptor, mode)
             write_all(descriptor, data)
             os.fsync(descriptor)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                os.unlink(path)
+            raise
         finally:
             os.close(descriptor)
         sync_directory(path.parent)
@@ -115,14 +121,15 @@ def reserve(descriptor: int, size: int) -> None:
     """Make the file `size` bytes long and reserve its blocks where the file system can, without writing them.
 
     glibc's posix_fallocate would write zeros where it cannot, so the raw call is made; else the file is sparse.
-    Raises OSError with ENOSPC when there is not enough room.
+    Raises OSError with ENOSPC or EDQUOT when there is not enough room.
     """
     libc = ctypes.CDLL(None, use_errno=True)
     fallocate = getattr(libc, "fallocate64", None) or getattr(libc, "fallocate", None)
     if fallocate is not None and size > 0:
         fallocate.argtypes = [ctypes.c_int, ctypes.c_int, ctypes.c_int64, ctypes.c_int64]
-        if fallocate(descriptor, _FALLOC_FL_KEEP_SIZE, 0, size) != 0 and ctypes.get_errno() == errno.ENOSPC:
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        failed = fallocate(descriptor, _FALLOC_FL_KEEP_SIZE, 0, size) != 0
+        if failed and (code := ctypes.get_errno()) in (errno.ENOSPC, errno.EDQUOT):
+            raise OSError(code, os.strerror(code))
     os.ftruncate(descriptor, size)
 
 
@@ -157,8 +164,9 @@ def exclusive(path: Path, *, what: str) -> Iterator[None]:
         except BlockingIOError:
             holder = os.pread(descriptor, 64, 0).decode("ascii", "replace").strip()
             raise Busy(path=what, holder=f"process {holder}" if holder.isdigit() else "another process") from None
-        os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+        with contextlib.suppress(OSError):  # on a full disk the lock holds all the same, without a name
+            os.ftruncate(descriptor, 0)
+            os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
         yield
     finally:
         os.close(descriptor)

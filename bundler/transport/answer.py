@@ -51,7 +51,7 @@ class Answer:
 
     @property
     def what(self) -> str:
-        return self.request.what or redact(self.request.url)
+        return self.request.name
 
     @property
     def length(self) -> int | None:
@@ -105,7 +105,7 @@ class Answer:
             why = {401: "it asks for credentials (401)", 403: "forbidden (403)", 407: "the proxy asks for credentials"}
             return AuthenticationFailed(url=url, why=why[self.status])
         if self.status in (404, 410):
-            return NotFound(url=url, what=self.request.what or "this")
+            return NotFound(url=url, what=self.request.what or "the file")
         wait = retry_after(
             self.headers.get("retry-after"), now=self._config.now(), limit=self._config.retry_after_limit
         )

@@ -8,6 +8,7 @@ from typing import Protocol
 
 import bundler
 from bundler.support import clock
+from bundler.transport.urls import redact
 
 
 class Authorizer(Protocol):
@@ -27,15 +28,24 @@ class Authorizer(Protocol):
 class Request:
     """A request. `what` names the thing asked for in errors; without it the URL does, query left out.
 
-    Userinfo in the URL is sent as Basic credentials, to its own origin only.
+    Credentials come from the authorizer, or from userinfo in the URL (Basic): both stay with the URL's origin, so
+    they are no business of `headers`, which are sent to redirects' targets, too.
     """
 
-    url: str
+    url: str = field(repr=False)
     method: str = "GET"
     headers: Mapping[str, str] = field(default_factory=dict)
     body: bytes | None = field(default=None, repr=False)
     authorizer: Authorizer | None = field(default=None, repr=False)
     what: str = ""
+
+    @property
+    def name(self) -> str:
+        """For errors."""
+        return self.what or redact(self.url)
+
+    def __post_init__(self) -> None:
+        assert not {"authorization", "cookie"} & {name.lower() for name in self.headers}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

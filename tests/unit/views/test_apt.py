@@ -74,8 +74,9 @@ def test_release_lists_every_index_and_by_hash_has_it(site: TestSite) -> None:
         data = (dist / name).read_bytes()
         assert (Digest.of(data).hex, len(data)) == (digest, int(size))
         assert (dist / name).with_name("by-hash").joinpath("SHA256", digest).samefile(dist / name)
-    for line in ("Suite: bookworm", "Codename: bookworm", "Date: Fri, 02 Jan 2026 03:04:05 GMT", "Acquire-By-Hash: yes"):
+    for line in ("Suite: bookworm", "Codename: bookworm", "Acquire-By-Hash: yes"):
         assert f"{line}\n" in text
+    assert "Date: Fri, 02 Jan 2026 03:04:05 GMT\n" in text
     assert "Valid-Until" not in text
     assert text.strip() in (dist / "InRelease").read_text()
 

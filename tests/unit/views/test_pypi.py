@@ -1,5 +1,6 @@
 import html.parser
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -66,9 +67,7 @@ def test_the_root_lists_projects_by_their_normalised_names(site: TestSite) -> No
     assert [each["name"] for each in twin["projects"]] == ["my-tool", "zeta"]
 
 
-def test_bytes_are_hard_links_and_modes_do_not_follow_the_umask(site: TestSite, monkeypatch: pytest.MonkeyPatch) -> None:
-    import os
-
+def test_bytes_are_hard_links_and_modes_do_not_follow_the_umask(site: TestSite) -> None:
     before = os.umask(0o077)
     try:
         target = site.publish("one")
@@ -95,7 +94,7 @@ def test_a_blob_that_the_store_lacks_is_named(site: TestSite, tmp_path: Path) ->
     assert isinstance(wheel, WheelArtifact)
     site.store.path(wheel.digest).unlink()
     with pytest.raises(StaleLink) as caught:
-        build_pypi(tmp_path / "new", [wheel], site.store) if (tmp_path / "new").mkdir() is None else None
+        build_pypi(tmp_path, [wheel], site.store)
     assert caught.value.digest == str(wheel.digest)
 
 

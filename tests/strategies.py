@@ -1,0 +1,146 @@
+"""Values of the model as hypothesis makes them. Equal digests have equal sizes, so a lock agrees with itself."""
+
+import string
+from typing import Any
+
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.strategies import SearchStrategy
+
+from bundler.archive.draft import draft_of
+from bundler.model.descriptor import Descriptor
+from bundler.model.digest import Digest
+from bundler.model.lock import METADATA_TYPE, Lock, LockedBootstrap, LockedDeb, LockedFile, LockedImage, LockedWheel
+from bundler.model.platform import Platform
+from bundler.model.profile import Release
+from bundler.model.reference import Reference
+from bundler.model.statement import Statement
+from tests.bundles import ALICE, BOB
+
+_ALNUM = string.ascii_letters + string.digits
+_LOWER = string.ascii_lowercase + string.digits
+
+
+def fewer(part: int) -> settings:
+    """So many times fewer examples than the profile asks for, for what is slow to make."""
+    return settings(max_examples=max(10, settings.get_current_profile_name() and settings().max_examples // part))
+
+
+def _text(alphabet: str, least: int = 0, most: int = 8) -> SearchStrategy[str]:
+    return st.text(alphabet, min_size=least, max_size=most)
+
+
+def printable(least: int = 0, most: int = 20) -> SearchStrategy[str]:
+    """Any printable text, much of it outside ASCII."""
+    return st.text(st.characters(codec="utf-8").filter(str.isprintable), min_size=least, max_size=most)
+
+
+def size_of(digest: Digest) -> int:
+    return int(digest.hex[:4], 16)
+
+
+digests = st.integers(0, 30).map(lambda seed: Digest.of(bytes([seed])))
+labels = st.builds(lambda first, rest, last: first + rest + last, *(_text(_LOWER, 1, 3), _text(_LOWER + ".-"), _text(_LOWER, 1, 1)))
+segments = st.builds(str.__add__, _text(_ALNUM, 1, 1), _text(_ALNUM + "._+~-"))
+versions = printable(1).filter(lambda text: " " not in text)
+pythons = st.sampled_from(["3.9", "3.10", "3.11", "3.12"])
+releases = st.builds(Release, line=labels, number=st.integers(0, (1 << 53) - 1))
+platforms = st.builds(
+    Platform,
+    st.sampled_from(["linux", "windows"]),
+    st.sampled_from(["amd64", "arm64", "arm", "riscv64"]),
+    st.sampled_from(["", "v7", "v8", "v9.1"]),
+)
+
+hosts = st.sampled_from(["docker.io", "quay.io", "localhost", "localhost:5000", "a.b-c.example:65535", "[::1]:5000", "HOST"])
+_component = st.builds(
+    lambda parts, marks: "".join(part + mark for part, mark in zip(parts, [*marks, ""], strict=True)),
+    *(st.lists(_text(_LOWER, 1, 4), min_size=2, max_size=2), st.sampled_from([".", "_", "__", "-", "---"]).map(lambda m: [m])),
+)
+repositories = st.lists(_component, min_size=2, max_size=3).map("/".join)
+tags = st.builds(str.__add__, _text(_ALNUM + "_", 1, 1), _text(_ALNUM + "_.-", 0, 12))
+
+
+def _reference(host: str, repository: str, tag: str, digest: Digest | None) -> Reference:
+    return Reference(registry=host, repository=repository, tag=tag if tag or digest else "latest", digest=digest)
+
+
+references = st.builds(_reference, hosts, repositories, st.just("") | tags, st.none() | digests)
+
+
+def descriptors(*media_types: str) -> SearchStrategy[Descriptor]:
+    return st.builds(
+        lambda media_type, digest: Descriptor(media_type=media_type, digest=digest, size=size_of(digest)),
+        *(st.sampled_from(media_types), digests),
+    )
+
+
+def _some(values: SearchStrategy[Any], **unique: Any) -> SearchStrategy[tuple[Any, ...]]:
+    return st.lists(values, max_size=2, **unique).map(tuple)
+
+
+_OCI, _DOCKER = "application/vnd.oci.image", "application/vnd.docker"
+manifests = descriptors(f"{_OCI}.manifest.v1+json", f"{_DOCKER}.distribution.manifest.v2+json")
+image_blobs = descriptors(
+    f"{_OCI}.config.v1+json", f"{_OCI}.layer.v1.tar+zstd", f"{_DOCKER}.container.image.v1+json", "application/vnd.oci.empty.v1+json"
+)
+images = st.builds(LockedImage, reference=references, root=manifests, manifests=_some(manifests), blobs=_some(image_blobs))
+
+
+def _sized(make: type[Any], **facts: SearchStrategy[Any]) -> SearchStrategy[Any]:
+    """`make` of these facts, and a digest with its size."""
+    return st.builds(lambda digest, facts: make(digest=digest, size=size_of(digest), **facts), digests, st.fixed_dictionaries(facts))
+
+
+wheels = _sized(
+    LockedWheel,
+    project=segments,
+    version=versions,
+    file=segments,
+    metadata=descriptors(METADATA_TYPE),
+    pythons=st.lists(pythons, unique=True, max_size=2).map(tuple),
+)
+_field = st.builds("{}: {}".format, _text(string.ascii_letters, 1, 4), printable())
+_more = st.builds("{}{}".format, st.sampled_from([" ", "\t"]), printable(1).filter(str.strip))
+controls = st.builds(lambda first, rest: "\n".join([first, *rest]), _field, st.lists(_field | _more, max_size=2))
+debs = _sized(
+    LockedDeb,
+    package=segments,
+    version=st.builds(str.__add__, st.sampled_from(["", "1:"]), segments),
+    architecture=labels,
+    archive=labels,
+    suite=labels,
+    release=labels,
+    path=st.lists(segments, min_size=1, max_size=3).map("/".join),
+    control=controls,
+)
+files = _sized(
+    LockedFile,
+    name=segments,
+    url=st.builds("{}{}".format, st.sampled_from(["https://files.example/", "file:"]), _text(_ALNUM + "/%?=&~'\"\\", 1)).filter(
+        lambda url: not (url.startswith("file:") and "?" in url)
+    ),
+)
+locks = st.builds(
+    Lock,
+    profile=labels,
+    release=releases,
+    platforms=st.lists(platforms, min_size=1, max_size=2, unique=True).map(tuple),
+    bootstrap=st.builds(
+        LockedBootstrap,
+        pythons=st.lists(pythons, unique=True, max_size=2).map(tuple),
+        wheels=_some(wheels, unique_by=lambda wheel: wheel.name),
+    ),
+    images=_some(images, unique_by=lambda image: image.name),
+    wheels=_some(wheels, unique_by=lambda wheel: wheel.name),
+    debs=_some(debs, unique_by=lambda deb: (deb.archive, deb.release, deb.name)),
+    files=_some(files, unique_by=lambda file: file.name),
+)
+signers = st.sampled_from([(), (ALICE.public,), (BOB.public, ALICE.public)])
+
+
+def _statement(lock: Lock, keys: Any) -> Statement:
+    return draft_of(lock, sources={"__main__.py": b""}, signers=keys).finished(Digest.of(b""))
+
+
+statements = st.builds(_statement, locks, signers)
