@@ -224,3 +224,16 @@ def needs(authorization: str, then: Answer, challenge: str) -> Answer:
 
     return answer
 
+
+@dataclass
+class Bytes:
+    """A sink that keeps what it gets."""
+
+    data: bytearray = field(default_factory=bytearray)
+
+    @property
+    def position(self) -> int:
+        return len(self.data)
+
+    def write(self, data: memoryview) -> None:
+        self.data += data

@@ -31,7 +31,7 @@ def signature_name(name: str, keyid: str) -> str:
     return f"{name}.{keyid}.sig"
 
 
-def damaged_names(statement: Statement) -> dict[str, tuple[str, ...]]:
+def owners_of(statement: Statement) -> dict[str, tuple[str, ...]]:
     """For each entry's name, the names of the artifacts that need it."""
     owners: dict[str, list[str]] = {}
     for artifact in statement.artifacts:

@@ -52,7 +52,7 @@ class BundleFile:
         if size is None or head != tar.header(name=STATEMENT, size=size):
             raise HeaderMismatch(path=self.path, entry=STATEMENT, offset=0)
         if size > LIMITS.document:
-            raise NotABundle(path=self.path, why=f"its statement would have {size} bytes, {LIMITS.document} are allowed")
+            raise NotABundle(path=self.path, why=f"its statement would have {size} bytes")
         statement = self._read(tar.BLOCK, size)
         if len(statement) < size:
             raise TruncatedBundle(path=self.path, size=self.size, expected=tar.BLOCK + size)
@@ -115,7 +115,7 @@ class BundleFile:
             raise HeaderMismatch(path=self.path, entry=entry, offset=offset + at)
 
     def stream(self, place: Place, take: Callable[[memoryview], object], buffer: bytearray) -> None:
-        """Give the body of a place to `take`, piece by piece, through `buffer`. Raises DamagedContent at a short read."""
+        """Give the body of a place to `take`, piece by piece, through `buffer`. Raises DamagedContent."""
         view = memoryview(buffer)
         offset, end = place.body, place.body + place.member.size
         while offset < end:

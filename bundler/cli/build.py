@@ -34,7 +34,7 @@ _JOBS = 4
     help="Move pins: all, or with --update=NAME those of one package, project or image.",
 )
 @click.option(
-    "--manifests", type=PATH, default=Path("manifests"), show_default=True, help="The folder with profiles/ and components/."
+    "--manifests", type=PATH, default=Path("manifests"), show_default=True, help="Where profiles/ and components/ are."
 )
 @click.option("-n", "--dry-run", is_flag=True, help="Show what would change; write nothing.")
 @upstream_option
@@ -62,16 +62,14 @@ def lock(
       bundle lock -p quickstart -o images.lock
       bundle lock -p quickstart --update=numpy --dry-run
     """
-    from bundler.sources.pins import Update
     from bundler.transport import Upstreams
     from bundler.workflows.create import Places
     from bundler.workflows.lock import lock as run
 
-    moves = Update(everything="*" in update, names=frozenset(update) - {"*"})
     places = Places(files=Path(), upstreams=Upstreams.parse(upstreams), realms=pairs(realms, "--realm"))
     with progress_of("lock", quiet=quiet) as progress:
         done = run(
-            profile, output, manifests=manifests, places=places, update=moves, dry_run=dry_run, progress=progress
+            profile, output, manifests=manifests, places=places, update=update, dry_run=dry_run, progress=progress
         )
     if as_json:
         changes = [
@@ -89,10 +87,10 @@ def lock(
 
 
 @click.command()
-@click.option("--lock", "lock_path", type=PATH, default=Path("images.lock"), show_default=True, help="The lock to read.")
-@click.option("--key", "keys", type=PATH, multiple=True, metavar="NAME.key", help="Sign with this key; may be repeated.")
+@click.option("--lock", "lock_path", type=PATH, default=Path("images.lock"), show_default=True, help="What to fetch.")
+@click.option("--key", "keys", type=PATH, multiple=True, metavar="NAME.key", help="Sign with it; may be repeated.")
 @click.option("-o", "--output", type=PATH, required=True, metavar="OUT", help="The bundle file to make.")
-@click.option("--reuse", type=PATH, multiple=True, metavar="PATH", help="Take blobs from an earlier bundle or a site's root.")
+@click.option("--reuse", type=PATH, multiple=True, metavar="PATH", help="An earlier bundle or site to copy from.")
 @click.option("--files", type=PATH, default=None, metavar="DIR", help="The folder of `file:` URLs.  [manifests/files]")
 @passphrase_option
 @upstream_option

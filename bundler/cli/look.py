@@ -120,7 +120,7 @@ def extract(file: Path, name: str, output: Path | None, trust: tuple[Path, ...],
     from bundler.workflows.look import extract as run
 
     if not trust:
-        raise Usage(message="give at least one --trust NAME.pub", advice="Nothing is unpacked before its signature holds.")
+        raise Usage(message="give at least one --trust NAME.pub", advice="Nothing is unpacked unproved.")
     keys = tuple(read_public_key(path) for path in trust)
     target = output or Path(name)
     if output is None and "/" not in name:

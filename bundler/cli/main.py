@@ -69,7 +69,7 @@ def main(arguments: list[str] | None = None) -> int:
         error.show()
         return error.exit_code
     except (KeyboardInterrupt, click.Abort):
-        click.echo("\ninterrupted; run the same command again to go on", err=True)
+        click.echo("\ninterrupted; `create` and `install` go on where they stopped when run again", err=True)
         return 130
     except BrokenPipeError:
         # The reader of our output has gone, as `| head` does; nothing is left to say.

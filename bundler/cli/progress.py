@@ -114,7 +114,7 @@ class Lines:
 def human(count: float) -> str:
     """Bytes in decimal units, as disks are sold."""
     for unit in ("B", "kB", "MB", "GB"):
-        if abs(count) < 1000:  # noqa: PLR2004
+        if abs(count) < 1000:
             return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
         count /= 1000
     return f"{count:.1f} TB"
@@ -122,4 +122,4 @@ def human(count: float) -> str:
 
 def _short(name: str) -> str:
     name = name.removeprefix("blobs/sha256/")
-    return name if len(name) <= 28 else f"{name[:12]}…{name[-15:]}"  # noqa: PLR2004
+    return name if len(name) <= 28 else f"{name[:12]}…{name[-15:]}"

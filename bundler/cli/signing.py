@@ -45,13 +45,13 @@ def keys_create(name: Path, passphrase_file: Path | None) -> None:
     click.echo(f"wrote {name}.key and {name}.pub")
     click.echo(f"  {public.keyid}")
     if passphrase is None:
-        click.echo(f"note: {name}.key is not encrypted: whoever reads it can sign. --passphrase-file encrypts.", err=True)
+        click.echo(f"note: {name}.key is not encrypted: whoever reads it can sign (--passphrase-file)", err=True)
 
 
 @click.command()
 @click.argument("file", type=PATH, required=False)
 @click.option("--lock", "lock_path", type=PATH, default=None, help="Of the bundle that this lock would make.")
-@click.option("--signer", "signers", type=PATH, multiple=True, metavar="NAME.pub", help="A key that `create` will sign with.")
+@click.option("--signer", "signers", type=PATH, multiple=True, metavar="NAME.pub", help="A key to sign with later.")
 @click.option("-o", "--output", type=PATH, default=None, help="Write there instead of to stdout.")
 @upstream_option
 @jobs_option

@@ -68,7 +68,7 @@ def install(
 
 @click.command()
 @click.option("--root", type=PATH, required=True, metavar="DIR", help="The site's folder.")
-@click.option("--listen", default="127.0.0.1:8080", show_default=True, metavar="HOST:PORT", help="Port 0 takes a free one.")
+@click.option("--listen", default="127.0.0.1:8080", show_default=True, metavar="HOST:PORT", help="Port 0: any.")
 @click.option("--tls-cert", type=PATH, default=None, help="The certificate chain (PEM), for https.")
 @click.option("--tls-key", type=PATH, default=None, help="Its private key (PEM).")
 @quiet_option

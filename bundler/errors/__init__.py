@@ -13,7 +13,7 @@ from bundler.errors.bundle import (
     TrailingBytes,
     TruncatedBundle,
 )
-from bundler.errors.disk import Busy, CannotWrite, DiskFull, StoreDamaged
+from bundler.errors.disk import Busy, CannotWrite, DiskFull, StateDamaged, StoreDamaged
 from bundler.errors.input import (
     InvalidDocument,
     Malformed,
@@ -84,6 +84,7 @@ __all__ = [
     "ResolutionFailed",
     "StaleLink",
     "Stalled",
+    "StateDamaged",
     "StoreDamaged",
     "ThresholdNotMet",
     "TooLarge",

@@ -48,6 +48,23 @@ class CannotWrite(BundleError):
 
 
 @dataclass(kw_only=True, eq=False)
+class StateDamaged(BundleError):
+    """What a site remembers is gone or unreadable: without it, it would trust anyone and go back to any release."""
+
+    exit_code: ClassVar[int] = 54
+    path: str
+    why: str
+
+    @property
+    def summary(self) -> str:
+        return f"{self.path} is damaged: {self.why}"
+
+    @property
+    def hint(self) -> str:
+        return "Restore it from a backup of the site. Nothing was changed."
+
+
+@dataclass(kw_only=True, eq=False)
 class StoreDamaged(BundleError):
     exit_code: ClassVar[int] = 53
     path: str

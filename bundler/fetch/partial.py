@@ -3,7 +3,8 @@
 The journal is a line that says which plan the partial file belongs to, then one 8-byte slot for each blob: how many of
 its bytes are written, and in the top bit whether it is whole and on the disk. Slots live in shared memory of the
 file, so a killed process loses nothing. Only a whole blob is believed; a half one is hashed again up to its mark, so a
-mark that ran ahead of its data in a power cut shows as a wrong digest, and that blob starts anew.
+mark that ran ahead of its data in a power cut shows as a wrong digest, and that blob starts anew. A partial file that
+is shorter than the bundle is not the one that the journal speaks of: it was removed, or published, and begun again.
 """
 
 import errno
@@ -14,7 +15,7 @@ import os
 import threading
 from pathlib import Path
 
-from bundler.errors import Busy, DiskFull
+from bundler.errors import Busy, CannotWrite, DiskFull
 from bundler.model.digest import Digest
 from bundler.support import files
 
@@ -28,6 +29,9 @@ class Partial:
 
     def __init__(self, out: Path, *, plan: Digest, size: int, blobs: int) -> None:
         self.out, self.size = out, size
+        with files.writing(out):
+            if out.is_dir():
+                raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
         self.path = out.with_name(f"{out.name}.partial")
         self.journal = out.with_name(f"{out.name}.partial.journal")
         self.descriptor = self._lock()
@@ -38,8 +42,9 @@ class Partial:
             os.close(self.descriptor)
             raise
         self._finished: list[int] = []
-        self._changed = threading.Condition()
-        self._open = True
+        self._changing = threading.Lock()
+        self._closing = threading.Event()
+        self._failure: OSError | None = None
         self._committer = threading.Thread(target=self._commit_often, name="committer", daemon=True)
         self._committer.start()
 
@@ -54,10 +59,9 @@ class Partial:
                 os.close(descriptor)
                 raise Busy(path=str(self.out), holder=self._holder()) from None
             # The one who held it may have renamed it to OUT between our open and our lock.
-            if self.path.exists() and os.path.sameopenfile(descriptor, descriptor):
-                if os.stat(self.path).st_ino == os.fstat(descriptor).st_ino:
-                    os.fchmod(descriptor, 0o644)
-                    return descriptor
+            if files.is_named(descriptor, self.path):
+                os.fchmod(descriptor, 0o644)
+                return descriptor
             os.close(descriptor)
 
     def _holder(self) -> str:
@@ -72,15 +76,18 @@ class Partial:
         with files.writing(self.journal):
             descriptor = os.open(self.journal, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
             try:
-                same = self._same_plan(os.pread(descriptor, _HEAD, 0), plan, blobs)
+                size = _HEAD + 8 * max(1, blobs)
+                sizes = os.fstat(descriptor).st_size, os.fstat(self.descriptor).st_size
+                same = sizes == (size, self.size) and self._same_plan(os.pread(descriptor, _HEAD, 0), plan, blobs)
                 if not same:
                     os.ftruncate(descriptor, 0)
                     os.ftruncate(self.descriptor, 0)
+                    # Written, not only made longer: a mapped page that finds no room on the disk kills the process.
+                    files.write_at(descriptor, bytes(size), 0)
                 head = json.dumps({"plan": str(plan), "blobs": blobs, "pid": os.getpid()}).encode()
                 files.write_at(descriptor, head.ljust(_HEAD, b"\0"), 0)
-                os.ftruncate(descriptor, _HEAD + 8 * max(1, blobs))
                 files.sync_data(descriptor)
-                self._map = mmap.mmap(descriptor, _HEAD + 8 * max(1, blobs))
+                self._map = mmap.mmap(descriptor, size)
             finally:
                 os.close(descriptor)
         self._slots = memoryview(self._map)[_HEAD:].cast("Q")
@@ -99,7 +106,7 @@ class Partial:
             files.reserve(self.descriptor, self.size)
         except OSError as error:
             if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-                raise
+                raise CannotWrite(path=str(self.path), why=error.strerror or str(error)) from None
             missing = self.size - self._taken() - files.free_space(self.path.parent)
             raise DiskFull(path=str(self.path.parent), missing=max(missing, 1)) from None
 
@@ -118,25 +125,27 @@ class Partial:
 
     def finish(self, slot: int) -> None:
         """The blob is proved; soon it will be on the disk and marked whole."""
-        with self._changed:
+        with self._changing:
             self._finished.append(slot)
 
     def write(self, data: bytes | memoryview, offset: int) -> None:
         """Raises DiskFull or CannotWrite."""
-        with files.writing(self.path, missing=self.size - self._taken()):
+        with files.writing(self.path, missing=max(0, self.size - self._taken())):
             files.write_at(self.descriptor, data, offset)
 
     def read(self, count: int, offset: int) -> bytes:
         return os.pread(self.descriptor, count, offset)
 
     def _commit_often(self) -> None:
-        while self._open:
-            with self._changed:
-                self._changed.wait(COMMIT_SECONDS)
-            self._commit()
+        while not self._closing.wait(COMMIT_SECONDS):
+            try:
+                self._commit()
+            except OSError as error:
+                self._failure = error  # a later sync would not tell of it again
+                return
 
     def _commit(self) -> None:
-        with self._changed:
+        with self._changing:
             finished, self._finished = self._finished, []
         if finished:
             files.sync_data(self.descriptor)
@@ -148,25 +157,26 @@ class Partial:
         """Everything is written: sync, rename to OUT, forget the journal."""
         self._stop()
         with files.writing(self.out):
+            if self._failure is not None:
+                raise self._failure
             files.sync_file(self.descriptor)
             self.path.rename(self.out)
             files.sync_directory(self.out.parent)
             self.journal.unlink(missing_ok=True)
 
     def _stop(self) -> None:
-        self._open = False
-        with self._changed:
-            self._changed.notify()
+        self._closing.set()
         self._committer.join()
 
     def __enter__(self) -> "Partial":
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._open:
+        if not self._closing.is_set():
             self._stop()
             with files.writing(self.path):
-                self._commit()
+                if self._failure is None:
+                    self._commit()
         self._slots.release()
         self._map.close()
         os.close(self.descriptor)

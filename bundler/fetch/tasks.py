@@ -89,7 +89,8 @@ def _numbered(found: list[_Found]) -> tuple[Task, ...]:
 def _origins(lock: Lock, offsets: Mapping[Digest, int]) -> Iterator[tuple[Digest, tuple[Origin, str]]]:
     """Where each blob comes from; the first artifact that has it wins, so later pairs come first."""
     for wheel in reversed(_sorted(lock.wheels)):
-        yield wheel.metadata.digest, (MetadataOf(wheel=wheel, wheel_offset=offsets[wheel.digest]), f"{wheel.file} METADATA")
+        metadata = MetadataOf(wheel=wheel, wheel_offset=offsets[wheel.digest])
+        yield wheel.metadata.digest, (metadata, f"{wheel.file} METADATA")
         yield wheel.digest, (wheel, wheel.file)
     for deb in reversed(_sorted(lock.debs)):
         yield deb.digest, (deb, deb.file)

@@ -251,7 +251,7 @@ def _read_yaml(reader: Reader, text: str) -> Node:
     try:
         for event in yaml.parse(text, Loader=_Loader):
             count += 1
-            line = event.start_mark.line + 1
+            line = event.start_mark.line + 1 if event.start_mark else 1
             _refuse_features(reader, event, line, deep=count > LIMITS.nodes or len(stack) > LIMITS.depth)
             if isinstance(event, yaml.ScalarEvent):
                 stack[-1].add(reader, Scalar(event.value, line))

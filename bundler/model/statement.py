@@ -150,8 +150,8 @@ def write_statement(statement: Statement) -> bytes:
 
 
 def _plain(artifact: Artifact) -> dict[str, Any]:
-    values = {name: getattr(artifact, name) for name in artifact.__slots__}
-    return {name: [str(each) for each in value] if isinstance(value, tuple) else str(value) for name, value in values.items()}
+    values = ((name, getattr(artifact, name)) for name in artifact.__slots__)
+    return {name: [str(each) for each in value] if isinstance(value, tuple) else str(value) for name, value in values}
 
 
 def parse_statement(data: bytes, *, path: str) -> Statement:

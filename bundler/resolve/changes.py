@@ -23,7 +23,7 @@ class Change:
             return "newly asked for, by the profile or by another pin"
         if not self.after:
             return "nothing asks for it any more"
-        return "moved by --update" if self.before != self.after else "the same version with other bytes or for other targets"
+        return "moved by --update" if self.before != self.after else "the same version, other targets or other bytes"
 
     def __str__(self) -> str:
         sign = "+" if not self.before else "-" if not self.after else "~"
@@ -33,10 +33,11 @@ class Change:
 
 def changes_between(before: Lock | None, after: Lock) -> tuple[Change, ...]:
     old, new = (dict(_pins(before)) if before else {}), dict(_pins(after))
+    absent = ("", "")
     return tuple(
-        Change(kind=kind, name=name, before=old.get((kind, name), ("", ""))[0], after=new.get((kind, name), ("", ""))[0])
-        for kind, name in sorted(old.keys() | new.keys())
-        if old.get((kind, name)) != new.get((kind, name))
+        Change(kind=pin[0], name=pin[1], before=old.get(pin, absent)[0], after=new.get(pin, absent)[0])
+        for pin in sorted(old.keys() | new.keys())
+        if old.get(pin) != new.get(pin)
     )
 
 

@@ -6,7 +6,7 @@ from functools import partial
 from pathlib import Path
 
 from bundler.catalog.load import Declared
-from bundler.errors import BundleError, PinGone, ResolutionFailed
+from bundler.errors import BundleError, NotFound, PinGone, ResolutionFailed
 from bundler.model.lock import Lock, LockedBootstrap, LockedDeb, LockedFile, LockedImage, LockedWheel
 from bundler.model.profile import FileRequest
 from bundler.model.reference import Reference
@@ -116,7 +116,7 @@ class _Asked:
     def _resolve_debs(self, names: tuple[str, ...]) -> None:
         target = self._profile.packages
         if target is None:
-            raise ResolutionFailed(what=", ".join(names), output="the profile has no `packages:` with archive and release")
+            raise ResolutionFailed(what=", ".join(names), output="the profile has no `packages:` target")
         for platform in self._profile.platforms:
             resolved = resolve_debs(
                 names,
@@ -170,7 +170,16 @@ class _Asked:
             self.gone.append(f"{reference} ({kept.root.digest})")
         else:
             self.images.append(self._again(kept))
+            self._note_newer(reference, kept)
         self._progress.note(f"image {reference}")
+
+    def _note_newer(self, reference: Reference, kept: LockedImage) -> None:
+        try:
+            now = self._resolvers.registry.current(reference)
+        except NotFound:
+            return  # the tag was taken away; the pin does not need it
+        if now != kept.root.digest:
+            self._progress.note(f"{reference} is {now} by now; --update='{reference}' takes it")
 
     def _kept_image(self, reference: Reference) -> LockedImage | None:
         images = self._before.images if self._before else ()

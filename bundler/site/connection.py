@@ -58,7 +58,7 @@ class Connection:
                 if tls is not None:
                     self._plug.settimeout(self._timeouts.head)
                     self._plug = tls.wrap_socket(self._plug, server_side=True)
-                while self._exchange():
+                while not self.closing and self._exchange():
                     pass
         finally:
             self._plug.close()
@@ -117,6 +117,9 @@ class Connection:
                 del self._buffer[: end + 4]
                 self.idle_since = None
                 return head
+            if self._buffer and not self._buffer[:1].isupper():
+                # Mostly a client that tries TLS first: it should hear at once that there is none.
+                raise Refused(400, "this is no HTTP/1 request")
             if len(self._buffer) > MAX_LINE and b"\r\n" not in self._buffer:
                 raise Refused(414, "the request line is too long")
             if len(self._buffer) > MAX_HEAD:

@@ -22,7 +22,8 @@ _GENERATIONS = "generations"
 
 
 def name_of(statement: Statement) -> str:
-    return f"{statement.release.line}-{statement.release.number}"
+    """Release and content: what a killed installation left under a number is never taken for other content."""
+    return f"{statement.release.line}-{statement.release.number}-{statement.content.hex[:12]}"
 
 
 def current(root: Path) -> Path | None:
@@ -53,6 +54,7 @@ def build(root: Path, statement: Statement, signed: Signed, store: BlobStore, *,
             half.mkdir(parents=True)
             half.chmod(0o755)
             _fill(half, statement, signed, store)
+            files.sync_filesystem(half)
             half.rename(folder)
         if previous is not None and previous != folder:
             carry_over(previous, folder)

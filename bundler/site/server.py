@@ -25,8 +25,9 @@ _GRACE = 5.0  # seconds for answers in flight when the server stops
 class Server:
     """Listens from its construction on. `serve` answers until `stop`, which may come from a signal handler.
 
-    `tls` names the certificate chain and its key (PEM). `log` gets one line a request, without line breaks, one call
-    at a time. Raises NotASite, CannotListen, NotReadable.
+    `tls` names the certificate chain and its key (PEM). `log` gets one line a request (client, method, path, status,
+    bytes sent), one call at a time; only printable ASCII of a request gets that far.
+    Raises NotASite, CannotListen, NotReadable.
     """
 
     def __init__(
@@ -115,9 +116,8 @@ class Server:
             self._waker.send(b".")
 
     def _write_log(self, line: str) -> None:
-        shown = "".join(mark if mark.isprintable() else f"\\x{ord(mark):02x}" for mark in line)
         with self._logging:
-            self._log(shown)
+            self._log(line)
 
     def _close(self) -> None:
         self._listener.close()

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from bundler.errors import InvalidDocument, StoreDamaged, TrustChanged, Usage
+from bundler.errors import DoubledKey, InvalidDocument, Malformed, NotReadable, StateDamaged, TrustChanged, Usage
 from bundler.model import canonical
 from bundler.model.digest import Digest
 from bundler.model.document import Fields, Reader
@@ -60,16 +60,25 @@ def settle_trust(state: SiteState, *, root: Path, keys: tuple[PublicKey, ...], t
 
 
 def read_state(root: Path) -> SiteState:
-    """Raises StoreDamaged for a state file that is not ours."""
+    """Raises StateDamaged for a state file that is not ours, or gone from a site that is in use; NotReadable."""
     path = _path(root)
-    if not path.exists():
+    try:
+        path.lstat()
+    except (FileNotFoundError, NotADirectoryError):
+        if (root / "current").is_symlink():
+            raise StateDamaged(path=str(path), why="the site is in use and has no such file") from None
         return SiteState()
+    except OSError as error:
+        raise NotReadable(path=str(path), why=error.strerror or str(error)) from None
     reader = Reader(file=str(path))
     try:
         state = reader.json(read_file(path, limit=LIMITS.document)).whole(_state)
         reader.finish()
     except InvalidDocument as error:
-        raise StoreDamaged(path=str(path), why=str(error.problems[0])) from None
+        problem = error.problems[0]
+        raise StateDamaged(path=str(path), why=f"found {problem.found}, expected {problem.expected}") from None
+    except DoubledKey as error:
+        raise StateDamaged(path=str(path), why=error.summary) from None
     return state
 
 
@@ -115,4 +124,7 @@ def _key(text: str) -> PublicKey:
 
 
 def _date(text: str) -> datetime:
-    return datetime.strptime(text, "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=UTC)
+    try:
+        return datetime.strptime(text, "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=UTC)
+    except ValueError:
+        raise Malformed(found=repr(text[:40]), expected="a UTC date such as 2026-01-02T03:04:05Z") from None

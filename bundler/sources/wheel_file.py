@@ -1,22 +1,28 @@
 """Wheel files: their METADATA (the binary distribution format), in a file at hand or on a server."""
 
+import contextlib
+import hashlib
 import io
 import lzma
 import re
 import struct
+import tempfile
 import zipfile
 import zlib
+from pathlib import Path
 from typing import IO
 
 from packaging.utils import canonicalize_name
 
 from bundler.errors import Malformed, WrongBytes
+from bundler.model.digest import Digest
 from bundler.model.limits import LIMITS
+from bundler.support.files import writing
 from bundler.transport import Request, Transport
 
 _METADATA = re.compile(r"([^/]+)-[^/-]+\.dist-info/METADATA")
-_TAIL = 64 << 10  # the end of a wheel: its directory and, as most builders write it, METADATA too
-_MOST = LIMITS.index_page  # bytes that we read of a remote wheel for its METADATA
+_ENDS = (64 << 10, 4 << 20, 64 << 20)  # bytes: mostly directory and METADATA are within the first of these
+_LARGEST = 64 << 30  # bytes of a wheel
 
 _BROKEN = (
     EOFError,
@@ -51,34 +57,50 @@ def wheel_metadata(file: IO[bytes], *, project: str) -> bytes:
     return data
 
 
-class RemoteFile(io.RawIOBase):
-    """A file on a server, read by ranges (RFC 9110 section 14); from one that knows no ranges, whole.
+def remote_metadata(transport: Transport, request: Request, *, size: int, project: str) -> bytes:
+    """The METADATA of a wheel of `size` bytes on a server, read from its end, where the directory is.
 
-    Raises what the transport raises, WrongBytes for an answer that is not the range asked for, and Malformed
-    for a reader who wants more than 64 MiB of it.
+    Raises Malformed, also where METADATA is not within the last 64 MiB, and what the transport raises.
     """
+    for span in _ENDS:
+        end = _End(whole=size, start=max(0, size - span))
+        transport.receive(request, size=size, sink=end)
+        with contextlib.suppress(_BeforeTheEnd):
+            return wheel_metadata(io.BufferedReader(end), project=project)
+    raise Malformed(found=f"{request.name} with its METADATA far from its end", expected="a wheel as others write it")
 
-    def __init__(self, transport: Transport, url: str, *, what: str) -> None:
+
+def fetched_metadata(transport: Transport, request: Request, *, digest: Digest, project: str) -> tuple[bytes, int]:
+    """METADATA and size of a wheel whose size nobody tells: all of it is fetched, and checked.
+
+    Raises WrongBytes, Malformed, DiskFull, and what the transport raises.
+    """
+    with tempfile.TemporaryFile(prefix="bundle-wheel-") as file:
+        sink = _Spool(file)
+        size = transport.receive_all(request, limit=_LARGEST, sink=sink)
+        if sink.hash.hexdigest() != digest.hex:
+            raise WrongBytes(what=request.name, expected=str(digest), found=f"sha256:{sink.hash.hexdigest()}")
+        return wheel_metadata(file, project=project), size
+
+
+class _BeforeTheEnd(Exception):
+    """More of the file is needed than we have of its end."""
+
+
+class _End(io.RawIOBase):
+    """The end of a file of `whole` bytes from `start` on: it takes it as a sink and gives it as a file."""
+
+    def __init__(self, *, whole: int, start: int) -> None:
         super().__init__()
-        self._transport, self._url, self._what = transport, url, what
-        self._position = self._spent = 0
-        self._tail, self._start, self.size = self._fetch(f"-{_TAIL}", _MOST)
+        self._whole, self._start, self._at = whole, start, 0
+        self._data = bytearray()
 
-    def _fetch(self, span: str, limit: int) -> tuple[bytes, int, int]:
-        """Bytes, where they start, and the size of the whole file."""
-        request = Request(url=self._url, headers={"Range": f"bytes={span}"}, what=self._what)
-        answer = self._transport.get(request, limit=limit, accept=(200, 206))
-        self._spent += len(answer.body)
-        if self._spent > _MOST:
-            raise Malformed(found=f"a need for more than {_MOST} bytes", expected="a wheel with a small directory")
-        if answer.status == 200:
-            return answer.body, 0, len(answer.body)
-        given = answer.headers.get("content-range", "")
-        match = re.fullmatch(r"bytes ([0-9]{1,16})-([0-9]{1,16})/([0-9]{1,16})", given)
-        first, last, size = map(int, match.groups()) if match else (0, 0, 0)
-        if match is None or last - first + 1 != len(answer.body) or last >= size:
-            raise WrongBytes(what=self._what, expected=f"bytes {span}", found=given[:80] or "no Content-Range")
-        return answer.body, first, size
+    @property
+    def position(self) -> int:
+        return self._start + len(self._data)
+
+    def write(self, data: memoryview) -> None:  # type: ignore[override]
+        self._data += data
 
     def readable(self) -> bool:
         return True
@@ -86,26 +108,27 @@ class RemoteFile(io.RawIOBase):
     def seekable(self) -> bool:
         return True
 
-    def tell(self) -> int:
-        return self._position
-
     def seek(self, offset: int, whence: int = io.SEEK_SET, /) -> int:
-        self._position = max(0, offset + {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self.size}[whence])
-        return self._position
+        self._at = offset + {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._whole}[whence]
+        return self._at
 
     def readinto(self, buffer: bytearray | memoryview, /) -> int:  # type: ignore[override]
-        end = min(self._position + len(buffer), self.size)
-        if end <= self._position:
-            return 0
-        data = self._span(self._position, end)
+        if self._at < self._start:
+            raise _BeforeTheEnd
+        data = self._data[self._at - self._start :][: len(buffer)]
         buffer[: len(data)] = data
-        self._position += len(data)
+        self._at += len(data)
         return len(data)
 
-    def _span(self, start: int, end: int) -> bytes:
-        if start >= self._start:
-            return self._tail[start - self._start : end - self._start]
-        data, first, size = self._fetch(f"{start}-{end - 1}", _MOST)
-        if (first, size, len(data)) != (start, self.size, end - start):
-            raise WrongBytes(what=self._what, expected=f"bytes {start}-{end - 1}/{self.size}", found=f"{first}, {size}")
-        return data
+
+class _Spool:
+    """Writes to a scratch file and hashes."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file, self.position, self.hash = file, 0, hashlib.sha256()
+
+    def write(self, data: memoryview) -> None:
+        self.hash.update(data)
+        with writing(Path(tempfile.gettempdir())):
+            self._file.write(data)
+        self.position += len(data)

@@ -65,8 +65,8 @@ def _tags(python: str, platforms: tuple[str, ...]) -> Iterator[Tag]:
 
 
 def _platforms(glibc: int, machine: str) -> Iterator[str]:
+    yield f"linux_{machine}"
     for level in range(glibc, _OLDEST[machine] - 1, -1):
         yield f"manylinux_2_{level}_{machine}"
         if level in _LEGACY:
             yield f"{_LEGACY[level]}_{machine}"
-    yield f"linux_{machine}"

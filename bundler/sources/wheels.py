@@ -1,6 +1,5 @@
 """Wheels: a resolver that evaluates the target's markers, then the index's own list of files."""
 
-import io
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -16,7 +15,7 @@ from bundler.model.lock import METADATA_TYPE, LockedWheel
 from bundler.sources.index import IndexFile, PackageIndex
 from bundler.sources.pins import KEEP_ALL, Resolved, Update
 from bundler.sources.uv import Pins, compile_requirements
-from bundler.sources.wheel_file import RemoteFile, wheel_metadata
+from bundler.sources.wheel_file import fetched_metadata, remote_metadata
 from bundler.sources.wheel_target import WheelTarget
 from bundler.transport import Request
 
@@ -143,7 +142,7 @@ def _lock(choice: _Choice, pythons: tuple[str, ...], held: _Held, index: Package
     for wheel in held.wheels:
         if (wheel.file, wheel.digest) == (file.name, choice.digest):
             return replace(wheel, pythons=pythons)
-    metadata, size = _metadata(file, choice.project, index)
+    metadata, size = _metadata(file, choice.digest, choice.project, index)
     return LockedWheel(
         project=choice.project,
         version=str(parse_wheel_filename(file.name)[1]),
@@ -159,15 +158,15 @@ def _file_name(wheel: LockedWheel) -> str:
     return wheel.file
 
 
-def _metadata(file: IndexFile, project: str, index: PackageIndex) -> tuple[bytes, int]:
+def _metadata(file: IndexFile, digest: Digest, project: str, index: PackageIndex) -> tuple[bytes, int]:
     """METADATA, and the wheel's size: from beside the wheel (PEP 658), else out of the wheel on its server."""
+    request = Request(url=file.url, what=file.name)
+    if file.size is None:
+        return fetched_metadata(index.transport, request, digest=digest, project=project)
     beside = _beside(file, index)
-    if beside is not None and file.size is not None:
+    if beside is not None:
         return beside, file.size
-    remote = RemoteFile(index.transport, file.url, what=file.name)
-    if beside is None:
-        beside = wheel_metadata(io.BufferedReader(remote, buffer_size=1 << 16), project=project)
-    return beside, remote.size if file.size is None else file.size
+    return remote_metadata(index.transport, request, size=file.size, project=project), file.size
 
 
 def _beside(file: IndexFile, index: PackageIndex) -> bytes | None:

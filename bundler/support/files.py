@@ -47,10 +47,10 @@ def write_file(path: Path, data: bytes, *, mode: int = 0o644) -> None:
             os.fchmod(descriptor, mode)
             write_all(descriptor, data)
             os.fsync(descriptor)
-            os.rename(beside, path)
+            beside.rename(path)
         except BaseException:
             with contextlib.suppress(OSError):
-                os.unlink(beside)
+                beside.unlink()
             raise
         finally:
             os.close(descriptor)
@@ -67,7 +67,7 @@ def create_file(path: Path, data: bytes, *, mode: int) -> None:
             os.fsync(descriptor)
         except BaseException:
             with contextlib.suppress(OSError):
-                os.unlink(path)
+                path.unlink()
             raise
         finally:
             os.close(descriptor)
@@ -131,6 +131,14 @@ def reserve(descriptor: int, size: int) -> None:
         if failed and (code := ctypes.get_errno()) in (errno.ENOSPC, errno.EDQUOT):
             raise OSError(code, os.strerror(code))
     os.ftruncate(descriptor, size)
+
+
+def is_named(descriptor: int, path: Path) -> bool:
+    """Whether the open file is the one that has this name now."""
+    try:
+        return os.path.samestat(os.fstat(descriptor), os.lstat(path))
+    except FileNotFoundError:
+        return False
 
 
 def free_space(path: Path) -> int:

@@ -6,7 +6,7 @@ import os
 import threading
 from collections.abc import Callable, Iterable, Mapping
 
-from bundler.archive.form import BOOTSTRAP, bundle_layout, damaged_names, signature_name
+from bundler.archive.form import BOOTSTRAP, bundle_layout, owners_of, signature_name
 from bundler.archive.layout import Layout, Place
 from bundler.archive.reader import CHUNK, BundleFile
 from bundler.errors import BadSignature, DamagedContent
@@ -51,15 +51,16 @@ def check_bodies(
     """Hash every body that the statement lists. Raises DamagedContent, naming all that differ."""
     places = {place.member.name: place for place in layout.places}
     wanted = {entry.name: entry.digest for entry in statement.entries}
-    owners = damaged_names(statement)
+    owners = owners_of(statement)
     progress.expect(sum(entry.size for entry in statement.entries))
 
     def check(name: str) -> None:
-        progress.begin(name)
+        label = owners.get(name, (name,))[0]
+        progress.begin(label)
         try:
             found = hash_body(file, places[name], progress.advance)
         finally:
-            progress.end(name)
+            progress.end(label)
         if found != wanted[name]:
             raise DamagedContent(path=file.path, damaged=((name, owners.get(name, ())),))
 

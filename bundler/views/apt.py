@@ -3,7 +3,7 @@
 `apt/<archive>/dists/<release>` holds the indexes, `apt/<archive>/pool/<ab>/<sha256>/<file>` the packages: the same
 file name may have other bytes in another release. `build_apt` makes all but Release and InRelease; `sign_apt` makes
 these two, anew at every switch, because apt ignores an InRelease older than the one it has.
-(Format: wiki.debian.org/DebianRepository/Format.)
+(Format: the Debian wiki, DebianRepository/Format.)
 """
 
 import os

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from bundler.model.digest import Digest
-from bundler.model.sitenames import ARTIFACTS
+from bundler.model.sitenames import ARTIFACTS, check_site_names
 from bundler.model.statement import Artifact, DebArtifact, FileArtifact, ImageArtifact, WheelArtifact
 from bundler.store.blobs import BlobStore
 from bundler.views.tree import Tree
@@ -46,7 +46,10 @@ def tag_path(repository: str, tag: str) -> str:
 def build_registry(target: Path, artifacts: Iterable[Artifact], store: BlobStore) -> None:
     """Make `registry/` in the generation `target`. Raises NameConflict, StaleLink, CannotWrite."""
     view = _View(target, store)
-    for artifact in artifacts:
+    listed = tuple(artifacts)
+    images = (artifact for artifact in listed if isinstance(artifact, ImageArtifact))
+    check_site_names(images=((image.reference, image.root) for image in images))
+    for artifact in listed:
         if isinstance(artifact, ImageArtifact):
             reference = artifact.reference
             view.add(reference.site_repository, manifests=artifact.manifests, blobs=artifact.blobs)

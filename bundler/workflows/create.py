@@ -30,7 +30,7 @@ from bundler.workflows.tool import tool_sources
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Places:
-    """Where bytes come from: `files` is the folder of `file:` URLs, `reuse` bundles and sites that have blobs already."""
+    """Where bytes come from: `files` is the folder of `file:` URLs, `reuse` are bundles and sites to copy from."""
 
     files: Path
     upstreams: Upstreams = field(default_factory=Upstreams)

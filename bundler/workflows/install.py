@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from bundler.archive.form import damaged_names
+from bundler.archive.form import owners_of
 from bundler.archive.layout import Layout, Place
 from bundler.archive.reader import BundleFile
 from bundler.errors import DamagedContent, DiskFull, WrongBytes
@@ -100,20 +100,22 @@ def _fill_store(
     if new and missing > 0:
         raise DiskFull(path=str(store.folder), missing=missing)
     progress.expect(sum(entry.size for entry in wanted))
+    owners = owners_of(statement)
 
     def bring(entry: Entry) -> None:
-        progress.begin(entry.name)
+        label = owners.get(entry.name, (entry.name,))[0]
+        progress.begin(label)
         try:
             if entry.name.startswith(BLOB_PREFIX):
                 _store_blob(file, store, entry, places[entry.name], progress)
             elif hash_body(file, places[entry.name], progress.advance) != entry.digest:
                 raise WrongBytes(what=entry.name, expected=str(entry.digest), found="other bytes")
         finally:
-            progress.end(entry.name)
+            progress.end(label)
 
     largest_first = sorted(wanted, key=lambda entry: (-entry.size, entry.name))
     failed = parallel.each(largest_first, bring, jobs=jobs, fatal=_is_fatal)
-    raise_damaged(file, (entry.name for entry, _ in failed), damaged_names(statement))
+    raise_damaged(file, (entry.name for entry, _ in failed), owners)
     if new:
         store.settle()
     return new

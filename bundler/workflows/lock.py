@@ -1,12 +1,18 @@
 """`bundle lock`: from a profile to a lock that names every blob."""
 
+import difflib
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from packaging.utils import canonicalize_name
+
 from bundler.catalog.load import load
+from bundler.errors import Malformed, Usage
 from bundler.model.limits import LIMITS
 from bundler.model.lock import Lock, parse_lock
 from bundler.model.lock_text import write_lock
+from bundler.model.reference import Reference
 from bundler.resolve.changes import Change, changes_between
 from bundler.resolve.resolve import Resolvers, resolve
 from bundler.sources.images import Registry
@@ -33,11 +39,14 @@ def lock(
     *,
     manifests: Path,
     places: Places,
-    update: Update,
+    update: Iterable[str],
     dry_run: bool,
     progress: Progress,
 ) -> Locked:
-    """Resolve, check, and write the lock only when something changed."""
+    """Resolve, check, and write the lock only when something changed.
+
+    `update` names the pins that may move, `*` all of them. Raises Usage for a name that no pin has.
+    """
     declared = load(profile, manifests=manifests)
     old = read_text(out, limit=LIMITS.document) if out.exists() else ""
     before = parse_lock(old, file=str(out)) if old else None
@@ -50,10 +59,45 @@ def lock(
         files=declared.files,
     )
     refresh = f"bundle lock -p {profile} -o {out} --update"
-    after = resolve(declared, resolvers, before=before, update=update, progress=progress, refresh=refresh)
+    moves = _moves(update, before)
+    after = resolve(declared, resolvers, before=before, update=moves, progress=progress, refresh=refresh)
     transport.close()
     check_names(after)
     text = write_lock(after)
     if text != old and not dry_run:
         write_file(out, text.encode())
     return Locked(lock=after, changes=changes_between(before, after), written=text != old and not dry_run)
+
+
+def _moves(names: Iterable[str], before: Lock | None) -> Update:
+    """Names as people write them: a package, a project in any spelling, an image with or without Docker Hub's host."""
+    everything, names = "*" in names, frozenset(names) - {"*"}
+    pins = _pin_names(before) if before else frozenset()
+    found: set[str] = set()
+    for name in names:
+        known = {name, canonicalize_name(name), _canonical(name)} & pins
+        if not known:
+            close = difflib.get_close_matches(name, pins, n=3)
+            raise Usage(message=f"no pin is named {name}", advice=f"Close to it: {', '.join(close)}" if close else "")
+        found |= known
+    return Update(everything=everything, names=frozenset(found))
+
+
+def _pin_names(lock: Lock) -> frozenset[str]:
+    wheels = (*lock.wheels, *lock.bootstrap.wheels)
+    return frozenset(
+        name
+        for names in (
+            (deb.package for deb in lock.debs),
+            (wheel.project for wheel in wheels),
+            (image.name for image in lock.images),
+        )
+        for name in names
+    )
+
+
+def _canonical(name: str) -> str:
+    try:
+        return str(Reference.parse(name))
+    except Malformed:
+        return name

@@ -1,3 +1,5 @@
+import contextlib
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -85,10 +87,8 @@ def test_keep_alive(line: bytes, fields: bytes, expected: bool) -> None:
 
 @given(st.binary(max_size=300))
 def test_any_bytes_are_a_request_or_refused(data: bytes) -> None:
-    try:
-        _ = parse_request(b"GET /" + data).segments
-    except Refused as error:
-        assert 400 <= error.status < 500
+    with contextlib.suppress(Refused):
+        assert all("/" not in segment for segment in parse_request(b"GET /" + data).segments)
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,6 @@
 """The server's manners: many clients, slow clients, rude clients, TLS, an end."""
 
 import contextlib
-import datetime
 import os
 import socket
 import ssl
@@ -9,6 +8,7 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -90,6 +90,7 @@ def test_a_connection_is_kept_and_requests_may_come_together(server: Running) ->
     ("data", "status"),
     [
         (b"NONSENSE\r\n\r\n", b"400"),
+        (b"\x16\x03\x01\x02\x00\x01", b"400"),  # a ClientHello: skopeo tries TLS first
         (b"GET /healthz HTTP/1.1\r\n\r\n", b"400"),
         (b"GET /" + b"a" * 40_000 + b" HTTP/1.1\r\n", b"414"),
         (b"GET / HTTP/1.1\r\n" + b"X: " + b"y" * 60_000, b"431"),
@@ -108,7 +109,7 @@ def test_a_head_that_trickles_is_cut(site: TestSite) -> None:
     with running(site.root, timeouts=QUICK) as server:
         with socket.create_connection(("127.0.0.1", server.port), timeout=5) as plug:
             began = time.monotonic()
-            with pytest.raises((BrokenPipeError, ConnectionResetError, TimeoutError)):
+            with contextlib.suppress(BrokenPipeError, ConnectionResetError):
                 for _ in range(100):
                     plug.sendall(b"G")
                     time.sleep(0.05)
@@ -120,11 +121,13 @@ def test_a_head_that_trickles_is_cut(site: TestSite) -> None:
 
 
 def test_a_client_that_reads_nothing_is_cut(site: TestSite) -> None:
-    with running(site.root, timeouts=QUICK, connections=1) as server:
-        with socket.create_connection(("127.0.0.1", server.port), timeout=5) as plug:
-            plug.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-            plug.sendall(b"GET /files/big.bin HTTP/1.1\r\nHost: h\r\n\r\n")
-            assert server.ask("/healthz").status == 200  # in the one place there is: the other lost it
+    with (
+        running(site.root, timeouts=QUICK, connections=1) as server,
+        socket.create_connection(("127.0.0.1", server.port), timeout=5) as plug,
+    ):
+        plug.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        plug.sendall(b"GET /files/big.bin HTTP/1.1\r\nHost: h\r\n\r\n")
+        assert server.ask("/healthz").status == 200  # in the one place there is: the other lost it
 
 
 def test_clients_that_leave_are_silent(site: TestSite, capfd: pytest.CaptureFixture[str]) -> None:
@@ -149,8 +152,8 @@ def test_the_log_has_one_clean_line_a_request(site: TestSite) -> None:
         "127.0.0.1 GET /files/small.txt?x=1 200 5",
         "127.0.0.1 HEAD /files/big.bin 200 0",
         "127.0.0.1 GET /files/%0aevil 404 13",
-        "127.0.0.1 - - 400 27",
-        "127.0.0.1 - - 400 27",
+        "127.0.0.1 - - 400 26",
+        "127.0.0.1 - - 400 26",
     ]
 
 
@@ -188,6 +191,15 @@ def test_version_six(site: TestSite) -> None:
     server.serve()
 
 
+def test_a_stop_before_the_start_ends_it_at_once_and_may_come_twice(site: TestSite) -> None:
+    server = Server(site.root, listen=("127.0.0.1", 0), log=print)
+    server.stop()
+    server.serve()
+    server.stop()
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        _ = server.port
+
+
 def test_no_site(tmp_path: Path) -> None:
     with pytest.raises(NotASite):
         Server(tmp_path, listen=("127.0.0.1", 0), log=print)
@@ -203,11 +215,11 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     folder = tmp_path_factory.mktemp("tls")
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "site.example.com")])
-    now = datetime.datetime.now(datetime.UTC)
+    now = datetime.now(UTC)
     made = (
         x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
-        .not_valid_before(now - datetime.timedelta(days=1))
-        .not_valid_after(now + datetime.timedelta(days=1))
+        .not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + timedelta(days=1))
         .sign(key, SHA256())
     )
     (folder / "tls.crt").write_bytes(made.public_bytes(Encoding.PEM))

@@ -9,8 +9,7 @@ import pytest
 
 from bundler.model.digest import Digest
 from bundler.signing.openpgp import create_apt_key
-from bundler.site.server import Server
-from tests.content import DATE, TestSite, make_deb, make_image, make_wheel
+from tests.content import TestSite, make_deb, make_image, make_wheel
 from tests.serving import Running, running
 
 BIG = os.urandom(300_000)
@@ -195,11 +194,3 @@ def test_a_site_that_is_taken_away_is_unavailable(tmp_path: Path) -> None:
     with running(tmp_path) as server:
         (tmp_path / "current").unlink()
         assert server.ask("/healthz").status == 503
-
-
-def test_port_and_date_are_real(site: TestSite) -> None:
-    server = Server(site.root, listen=("127.0.0.1", 0), log=lambda line: None)
-    assert server.port > 0
-    server.stop()
-    server.serve()
-    assert DATE.year == 2026

@@ -6,20 +6,34 @@ from bundler.sources.apt_sources import AptMachine, AptSource
 from bundler.sources.control import control, stanzas
 from tests.lab import require_program
 
+DEB822 = """\
+# comment
+Types: deb deb-src
+URIs: http://x.example/debian
+Suites: bookworm bookworm-updates
+Components: main
+Signed-By: /k.gpg
+
+Types: deb
+URIs: http://x.example/debian-security
+Suites: bookworm-security
+Components: main
+"""
 SUITES = {
-    "one line": ("a.list", "deb http://x.example/debian/ bookworm main contrib # all\n#deb http://y.example/ bookworm main\n"),
+    "one line": (
+        "a.list",
+        "deb http://x.example/debian/ bookworm main contrib # all\n#deb http://y.example/ bookworm main\n",
+    ),
     "options": ("a.list", "deb [arch=amd64 signed-by=/k.gpg] http://x.example/debian bookworm main\n"),
     "key list": ("a.list", "deb [signed-by=/k.gpg,/l.gpg] http://x.example/debian bookworm main\n"),
     "source": ("a.list", "deb-src http://x.example/debian bookworm main\n"),
     "flat": ("a.list", "deb http://x.example/debian ./\n"),
     "other scheme": ("a.list", "deb cdrom:[disc]/ bookworm main\ndeb mirror+file:/m bookworm main\n"),
-    "other suite": ("a.list", "deb http://x.example/debian bookworm-backports main\ndeb http://x.example/debian sid main\n"),
-    "deb822": (
-        "a.sources",
-        "# comment\nTypes: deb deb-src\nURIs: http://x.example/debian\nSuites: bookworm bookworm-updates\n"
-        "Components: main\nSigned-By: /k.gpg\n\nTypes: deb\nURIs: http://x.example/debian-security\n"
-        "Suites: bookworm-security\nComponents: main\n",
+    "other suite": (
+        "a.list",
+        "deb http://x.example/debian bookworm-backports main\ndeb http://x.example/debian sid main\n",
     ),
+    "deb822": ("a.sources", DEB822),
     "deb822 off": (
         "a.sources",
         "Types: deb\nEnabled: no\nURIs: http://x.example/debian\nSuites: bookworm\nComponents: main\n",
@@ -89,5 +103,12 @@ def test_stanzas_are_parted_by_empty_lines_and_keep_further_lines() -> None:
 
 
 def test_control_keeps_known_fields_in_order_and_one_line_of_description() -> None:
-    stanza = {"Depends": "a\n b", "Package": "p", "Version": "1", "SHA256": "x", "Description": "short\n long", "Tag": "t"}
+    stanza = {
+        "Depends": "a\n b",
+        "Package": "p",
+        "Version": "1",
+        "SHA256": "x",
+        "Description": "short\n long",
+        "Tag": "t",
+    }
     assert control(stanza) == "Package: p\nVersion: 1\nDepends: a\n b\nDescription: short"

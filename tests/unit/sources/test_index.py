@@ -55,7 +55,12 @@ def test_an_html_page(server: HostileServer) -> None:
     server.on("/simple/app/", ok(text.encode(), Content_Type="text/html"))
     files = index_at(f"{server.url}/simple").files("app")
     a, b = files["a+local.whl"], files["b.whl"]
-    assert (a.url, a.digest, a.yanked, a.metadata) == (f"{server.url}/files/a%2Blocal.whl", Digest(HEX), True, Digest(HEX))
+    assert (a.url, a.digest, a.yanked, a.metadata) == (
+        f"{server.url}/files/a%2Blocal.whl",
+        Digest(HEX),
+        True,
+        Digest(HEX),
+    )
     assert (b.url, b.digest, b.yanked) == (f"{server.url}/simple/app/b.whl", None, False)
     assert (b.has_metadata, b.metadata) == (True, None)
 
@@ -104,6 +109,7 @@ def test_a_page_is_read_once_by_many_threads(server: HostileServer) -> None:
     assert (found, len(server.seen)) == ([{}] * 32, 1)
 
 
+ANYWHERE = PackageIndex(Transport(), Upstreams.parse(["pypi=http://127.0.0.1/simple"]))
 anything = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
@@ -121,13 +127,12 @@ files = st.fixed_dictionaries(
 @given(st.fixed_dictionaries({}, optional={"files": st.lists(files, max_size=3) | anything}) | anything)
 def test_any_json_is_a_page_or_an_error(value: object) -> None:
     answer = Response(status=200, headers={"content-type": JSON}, body=json.dumps(value).encode(), url="http://x/")
-    index = index_at("http://127.0.0.1/simple")
     try:
         found = entries(answer)
     except Malformed:
         return
     for entry in found:
-        index._file("http://127.0.0.1/simple/app/", entry)
+        ANYWHERE._file("http://127.0.0.1/simple/app/", entry)
 
 
 @given(st.binary() | st.text().map(str.encode))
@@ -169,9 +174,7 @@ ENVIRONMENT = {"HOME": "{home}", "XDG_CONFIG_HOME": "{home}/xdg", "XDG_CONFIG_DI
         ),
     ],
 )
-def test_the_address_is_pips(
-    tmp_path: Path, files: dict[str, str], environment: dict[str, str], expected: str
-) -> None:
+def test_the_address_is_pips(tmp_path: Path, files: dict[str, str], environment: dict[str, str], expected: str) -> None:
     for name, text in files.items():
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(text)

@@ -2,18 +2,19 @@ import io
 import random
 import warnings
 import zipfile
+from collections.abc import Callable
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from bundler.errors import Malformed, WrongBytes
+from bundler.model.digest import Digest
 from bundler.model.limits import LIMITS
-from bundler.sources.wheel_file import RemoteFile, wheel_metadata
-from bundler.transport import Transport
+from bundler.sources.wheel_file import fetched_metadata, remote_metadata, wheel_metadata
+from bundler.transport import Request, Transport
 from tests.content import make_wheel
-from tests.hostile_server import HostileServer, ok, status
-from tests.upstreams import spans
+from tests.hostile_server import Answer, HostileServer, ok, ranged
 
 
 def archive(*members: tuple[str, bytes], how: int = zipfile.ZIP_DEFLATED) -> bytes:
@@ -69,30 +70,46 @@ def test_a_damaged_wheel_is_an_error_or_still_a_wheel(place: int, byte: int) -> 
         return
 
 
-def test_a_remote_wheel_is_read_in_part() -> None:
-    filler = random.Random(1).randbytes(3 << 20)
-    data = archive(META, ("some_app.bin", filler), how=zipfile.ZIP_STORED)
-    with HostileServer() as server:
-        transport = Transport()
-        remote = RemoteFile(transport, server.on("/a.whl", spans(data)), what="a.whl")
-        assert wheel_metadata(io.BufferedReader(remote, 1 << 16), project="some-app") == META[1]
-        assert remote.size == len(data)
-        assert transport.received < 256 << 10
+FILLER = random.Random(1).randbytes(3 << 20)
+BULK = ("some_app.bin", FILLER)
 
 
 @pytest.mark.parametrize(
-    ("code", "given_range"),
-    [(206, ""), (206, "bytes 0-9/10"), (206, "bytes */10"), (206, "bytes 5-900/100"), (206, "lines 1-2/3")],
+    ("members", "most"),
+    [([BULK, META], 65 << 10), ([META, BULK], 4 << 20)],
+    ids=["at its end", "at its start"],
 )
-def test_a_range_that_was_not_asked_for(code: int, given_range: str) -> None:
+def test_of_a_remote_wheel_the_end_is_read(members: list[tuple[str, bytes]], most: int) -> None:
+    data = archive(*members, how=zipfile.ZIP_STORED)
     with HostileServer() as server:
-        url = server.on("/a.whl", status(code, b"x" * 20, Content_Range=given_range))
+        transport = Transport()
+        request = Request(url=server.on("/a.whl", ranged(data)))
+        assert remote_metadata(transport, request, size=len(data), project="some-app") == META[1]
+        assert transport.received <= most
+
+
+def test_a_remote_wheel_with_metadata_far_from_its_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bundler.sources.wheel_file._ENDS", (1 << 10, 1 << 20))
+    data = archive(META, BULK, how=zipfile.ZIP_STORED)
+    with HostileServer() as server:
+        request = Request(url=server.on("/a.whl", ranged(data)))
+        with pytest.raises(Malformed, match="far from its end"):
+            remote_metadata(Transport(), request, size=len(data), project="some-app")
+
+
+@pytest.mark.parametrize("answer", [ok, ranged], ids=["whole", "ranges"])
+def test_a_remote_wheel_of_unknown_size_is_fetched_and_checked(answer: Callable[[bytes], Answer]) -> None:
+    data = archive(META, BULK)
+    with HostileServer() as server:
+        request = Request(url=server.on("/a.whl", answer(data)), what="a.whl")
+        found = fetched_metadata(Transport(), request, digest=Digest.of(data), project="some-app")
+        assert found == (META[1], len(data))
         with pytest.raises(WrongBytes, match=r"a\.whl"):
-            RemoteFile(Transport(), url, what="a.whl")
+            fetched_metadata(Transport(), request, digest=Digest.of(b""), project="some-app")
 
 
-def test_a_server_without_ranges_gives_it_whole() -> None:
-    made = make_wheel("app")
+def test_a_server_without_ranges_is_read_to_the_end() -> None:
+    made = make_wheel("app", body="#" * 300_000)
     with HostileServer() as server:
-        remote = RemoteFile(Transport(), server.on("/a.whl", ok(made.data)), what="a.whl")
-        assert wheel_metadata(io.BufferedReader(remote), project="app") == made.description
+        request = Request(url=server.on("/a.whl", ok(made.data)))
+        assert remote_metadata(Transport(), request, size=len(made.data), project="app") == made.description

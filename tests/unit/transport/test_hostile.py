@@ -21,6 +21,7 @@ from bundler.errors import (
 from bundler.transport import Request, Transport, TransportConfig
 from tests.hostile_server import (
     Answer,
+    Bytes,
     HostileServer,
     chunked,
     endless,
@@ -33,7 +34,6 @@ from tests.hostile_server import (
     redirect,
     status,
 )
-from tests.unit.transport.conftest import Bytes
 
 BODY = random.Random(1).randbytes(5_000_000)
 SMALL = BODY[:1000]
@@ -405,7 +405,8 @@ def test_a_size_that_is_not_known_before(server, transport):
 
 def test_a_size_that_is_not_known_before_is_resumed(server, transport, sink):
     broken = chunked(BODY[:2_000_000], end=False)
-    assert transport.receive_all(Request(url=server.on("/a", broken, ranged(BODY))), limit=1 << 30, sink=sink) == len(BODY)
+    request = Request(url=server.on("/a", broken, ranged(BODY)))
+    assert transport.receive_all(request, limit=1 << 30, sink=sink) == len(BODY)
     assert sink.data == BODY
 
 
@@ -426,7 +427,9 @@ def test_an_error_of_the_sink_is_not_the_networks(server, transport):
     assert len(server.seen) == 1
 
 
-@pytest.mark.parametrize("answer", [b"", b"SSH-2.0-x\r\n", b"HTTP/2 200\r\n\r\n", b"\0" * 100_000, b"HTTP/1.1 999999\r\n\r\n"])
+@pytest.mark.parametrize(
+    "answer", [b"", b"SSH-2.0-x\r\n", b"HTTP/2 200\r\n\r\n", b"\0" * 100_000, b"HTTP/1.1 999999\r\n\r\n"]
+)
 def test_no_http(server, transport, answer):
     with pytest.raises(Unreachable):
         transport.get(Request(url=server.on("/a", raw(answer))), limit=1)
@@ -592,7 +595,9 @@ def test_a_challenge_of_another_origin_is_not_answered(server, other, transport)
     assert authorizer.challenges == []
 
 
-@pytest.mark.parametrize("url", ["ftp://x/y", "x", "http://", "http://x:99999/", "http://a b/", "http://x\\@y/", "http://[1/"])
+@pytest.mark.parametrize(
+    "url", ["ftp://x/y", "x", "http://", "http://x:99999/", "http://a b/", "http://x\\@y/", "http://[1/"]
+)
 def test_what_is_no_url(transport, url):
     with pytest.raises(BundleError):
         transport.get(Request(url=url), limit=1)

@@ -98,6 +98,13 @@ def test_files_have_a_list_of_checksums_that_sha256sum_takes(tmp_path: Path) -> 
     subprocess.run(["sha256sum", "--strict", "-c", "SHA256SUMS"], cwd=folder, check=True, capture_output=True)
 
 
+def test_a_file_cannot_take_the_place_of_the_list(tmp_path: Path) -> None:
+    site = TestSite(tmp_path)
+    site.file("SHA256SUMS", b"x")
+    with pytest.raises(NameConflict):
+        site.publish("one")
+
+
 def test_a_link_over_another_file_is_refused(tmp_path: Path) -> None:
     for name in ("a", "b"):
         (tmp_path / name).write_text(name)

@@ -2,6 +2,7 @@ from pathlib import Path
 
 import pytest
 
+from bundler.errors import NameConflict
 from bundler.model.digest import Digest
 from tests.content import TestSite, make_deb, make_image, make_wheel
 
@@ -47,6 +48,14 @@ def test_images_may_share_everything(site: TestSite) -> None:
     target = site.publish("one")
     tags = sorted(path.parts[-4:-2] for path in (target / V2).glob("repositories/**/tags/*/current/link"))
     assert [tag for _, tag in tags] == ["1", "1", "2"]
+
+
+def test_one_tag_for_two_images_is_refused(site: TestSite) -> None:
+    site.image(make_image({"./hello": b"one"}), "example.com/app:1")
+    site.image(make_image({"./hello": b"two"}), "EXAMPLE.com/app:1")
+    with pytest.raises(NameConflict) as caught:
+        site.publish("one")
+    assert caught.value.name == "example.com/app:1"
 
 
 def test_other_artifacts_lie_under_bundle_by_digest(site: TestSite) -> None:

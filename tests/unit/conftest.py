@@ -2,12 +2,11 @@
 
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 
 import pytest
 
 from bundler.transport import Transport, TransportConfig
-from tests.hostile_server import HostileServer
+from tests.hostile_server import Bytes, HostileServer
 
 
 @pytest.fixture(autouse=True)
@@ -50,20 +49,6 @@ def transport(pauses: list[float]) -> Iterator[Transport]:
     )
     yield made
     made.close()
-
-
-@dataclass
-class Bytes:
-    """A sink that keeps what it gets."""
-
-    data: bytearray = field(default_factory=bytearray)
-
-    @property
-    def position(self) -> int:
-        return len(self.data)
-
-    def write(self, data: memoryview) -> None:
-        self.data += data
 
 
 @pytest.fixture
