@@ -147,9 +147,7 @@ class Blobs:
         )
 
     def file(self, name: str, data: bytes) -> LockedFile:
-        return LockedFile(
-            name=name, url=f"https://files.example/{name}", digest=self.put(data), size=len(data)
-        )
+        return LockedFile(name=name, url=f"https://files.example/{name}", digest=self.put(data), size=len(data))
 
 
 def assemble(draft: Draft, blobs: Mapping[Digest, bytes], keys: Iterable[SigningKey]) -> tuple[bytes, Statement]:

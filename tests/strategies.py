@@ -40,9 +40,11 @@ def size_of(digest: Digest) -> int:
 
 
 digests = st.integers(0, 30).map(lambda seed: Digest.of(bytes([seed])))
-labels = st.builds(lambda first, rest, last: first + rest + last, *(_text(_LOWER, 1, 3), _text(_LOWER + ".-"), _text(_LOWER, 1, 1)))
+labels = st.builds(
+    lambda first, rest, last: first + rest + last, *(_text(_LOWER, 1, 3), _text(_LOWER + ".-"), _text(_LOWER, 1, 1))
+)
 segments = st.builds(str.__add__, _text(_ALNUM, 1, 1), _text(_ALNUM + "._+~-"))
-versions = printable(1).filter(lambda text: " " not in text)
+versions = st.text(st.characters(min_codepoint=0x21, max_codepoint=0x7E), min_size=1, max_size=20)
 pythons = st.sampled_from(["3.9", "3.10", "3.11", "3.12"])
 releases = st.builds(Release, line=labels, number=st.integers(0, (1 << 53) - 1))
 platforms = st.builds(
@@ -52,10 +54,15 @@ platforms = st.builds(
     st.sampled_from(["", "v7", "v8", "v9.1"]),
 )
 
-hosts = st.sampled_from(["docker.io", "quay.io", "localhost", "localhost:5000", "a.b-c.example:65535", "[::1]:5000", "HOST"])
+hosts = st.sampled_from(
+    ["docker.io", "quay.io", "localhost", "localhost:5000", "a.b-c.example:65535", "[::1]:5000", "HOST"]
+)
 _component = st.builds(
     lambda parts, marks: "".join(part + mark for part, mark in zip(parts, [*marks, ""], strict=True)),
-    *(st.lists(_text(_LOWER, 1, 4), min_size=2, max_size=2), st.sampled_from([".", "_", "__", "-", "---"]).map(lambda m: [m])),
+    *(
+        st.lists(_text(_LOWER, 1, 4), min_size=2, max_size=2),
+        st.sampled_from([".", "_", "__", "-", "---"]).map(lambda m: [m]),
+    ),
 )
 repositories = st.lists(_component, min_size=2, max_size=3).map("/".join)
 tags = st.builds(str.__add__, _text(_ALNUM + "_", 1, 1), _text(_ALNUM + "_.-", 0, 12))
@@ -82,14 +89,21 @@ def _some(values: SearchStrategy[Any], **unique: Any) -> SearchStrategy[tuple[An
 _OCI, _DOCKER = "application/vnd.oci.image", "application/vnd.docker"
 manifests = descriptors(f"{_OCI}.manifest.v1+json", f"{_DOCKER}.distribution.manifest.v2+json")
 image_blobs = descriptors(
-    f"{_OCI}.config.v1+json", f"{_OCI}.layer.v1.tar+zstd", f"{_DOCKER}.container.image.v1+json", "application/vnd.oci.empty.v1+json"
+    f"{_OCI}.config.v1+json",
+    f"{_OCI}.layer.v1.tar+zstd",
+    f"{_DOCKER}.container.image.v1+json",
+    "application/vnd.oci.empty.v1+json",
 )
-images = st.builds(LockedImage, reference=references, root=manifests, manifests=_some(manifests), blobs=_some(image_blobs))
+images = st.builds(
+    LockedImage, reference=references, root=manifests, manifests=_some(manifests), blobs=_some(image_blobs)
+)
 
 
 def _sized(make: type[Any], **facts: SearchStrategy[Any]) -> SearchStrategy[Any]:
     """`make` of these facts, and a digest with its size."""
-    return st.builds(lambda digest, facts: make(digest=digest, size=size_of(digest), **facts), digests, st.fixed_dictionaries(facts))
+    return st.builds(
+        lambda digest, facts: make(digest=digest, size=size_of(digest), **facts), digests, st.fixed_dictionaries(facts)
+    )
 
 
 wheels = _sized(
@@ -117,9 +131,9 @@ debs = _sized(
 files = _sized(
     LockedFile,
     name=segments,
-    url=st.builds("{}{}".format, st.sampled_from(["https://files.example/", "file:"]), _text(_ALNUM + "/%?=&~'\"\\", 1)).filter(
-        lambda url: not (url.startswith("file:") and "?" in url)
-    ),
+    url=st.builds(
+        "{}{}".format, st.sampled_from(["https://files.example/", "file:"]), _text(_ALNUM + "/%?=&~'\"\\", 1)
+    ).filter(lambda url: not (url.startswith("file:") and "?" in url)),
 )
 locks = st.builds(
     Lock,

@@ -85,7 +85,7 @@ def contents_of(lock: Lock) -> Contents:
     ]
     nested = shelf.write(oci.INDEX_TYPE, oci.nested_index(manifests)) if manifests else None
     return Contents(
-        index=oci.layout_index(named, nested),
+        index=oci.layout_index(named, nested, platforms=lock.platforms),
         blobs=shelf.ordered(),
         ready=shelf.ready,
         images=tuple(images),
@@ -145,7 +145,9 @@ def _deb(shelf: _Shelf, deb: LockedDeb) -> DebArtifact:
         release=deb.release,
         digest=deb.digest,
         control=config.digest,
-        manifest=_artifact(shelf, DEB_TYPE, config, layer, deb.file),
+        manifest=_artifact(
+            shelf, DEB_TYPE, config, layer, deb.file, **{oci.ARCHIVE: deb.archive, oci.RELEASE: deb.release}
+        ),
     )
 
 
@@ -160,6 +162,10 @@ def _file(shelf: _Shelf, file: LockedFile) -> FileArtifact:
     )
 
 
-def _artifact(shelf: _Shelf, kind: str, config: Descriptor, layer: Descriptor, title: str) -> Digest:
-    data = oci.artifact_manifest(artifact_type=kind, config=config, layer=layer, title=title)
+def _artifact(
+    shelf: _Shelf, kind: str, config: Descriptor, layer: Descriptor, title: str, **annotations: str
+) -> Digest:
+    data = oci.artifact_manifest(
+        artifact_type=kind, config=config, layer=layer, title=title, annotations=annotations
+    )
     return shelf.write(oci.MANIFEST_TYPE, data).digest

@@ -6,6 +6,7 @@ from typing import Any
 from bundler.model import canonical
 from bundler.model.descriptor import Descriptor
 from bundler.model.digest import Digest
+from bundler.model.platform import Platform
 
 INDEX_TYPE = "application/vnd.oci.image.index.v1+json"
 MANIFEST_TYPE = "application/vnd.oci.image.manifest.v1+json"
@@ -14,16 +15,25 @@ EMPTY = b"{}"
 LAYOUT = canonical.dump({"imageLayoutVersion": "1.0.0"})
 REF_NAME = "org.opencontainers.image.ref.name"
 TITLE = "org.opencontainers.image.title"
+PLATFORMS = "vnd.bundle.platforms"
+ARCHIVE = "vnd.bundle.archive"
+RELEASE = "vnd.bundle.release"
 
 
 def describe(media_type: str, data: bytes) -> Descriptor:
     return Descriptor(media_type=media_type, digest=Digest.of(data), size=len(data))
 
 
-def artifact_manifest(*, artifact_type: str, config: Descriptor, layer: Descriptor, title: str) -> bytes:
-    """The manifest of something that is no image: one layer, titled with its file name."""
+def artifact_manifest(
+    *, artifact_type: str, config: Descriptor, layer: Descriptor, title: str, annotations: Mapping[str, str]
+) -> bytes:
+    """The manifest of something that is no image: one layer, titled with its file name.
+
+    `annotations` say what else the site does by, so that another use of the same bytes has another digest.
+    """
     return canonical.dump(
         {
+            **({"annotations": dict(annotations)} if annotations else {}),
             "schemaVersion": 2,
             "mediaType": MANIFEST_TYPE,
             "artifactType": artifact_type,
@@ -38,19 +48,21 @@ def nested_index(manifests: Iterable[tuple[Descriptor, str]]) -> bytes:
     return _index(_plain(descriptor, artifactType=kind) for descriptor, kind in manifests)
 
 
-def layout_index(images: Iterable[tuple[str, Descriptor]], nested: Descriptor | None) -> bytes:
+def layout_index(
+    images: Iterable[tuple[str, Descriptor]], nested: Descriptor | None, *, platforms: Iterable[Platform]
+) -> bytes:
     """index.json: images under their full references, then the nested index, which has no name.
 
     A name on it would make containerd 1.6 try to unpack artifacts as an image.
     """
     named = [_plain(descriptor, annotations={REF_NAME: name}) for name, descriptor in images]
-    return _index([*named, *([_plain(nested)] if nested else [])])
+    annotations = {PLATFORMS: ",".join(map(str, platforms))}
+    return _index([*named, *([_plain(nested)] if nested else [])], annotations=annotations)
 
 
-def _index(descriptors: Iterable[Mapping[str, Any]]) -> bytes:
-    return canonical.dump(
-        {"schemaVersion": 2, "mediaType": INDEX_TYPE, "manifests": [dict(each) for each in descriptors]}
-    )
+def _index(descriptors: Iterable[Mapping[str, Any]], **more: Any) -> bytes:
+    manifests = [dict(each) for each in descriptors]
+    return canonical.dump({"schemaVersion": 2, "mediaType": INDEX_TYPE, "manifests": manifests, **more})
 
 
 def _plain(descriptor: Descriptor, **more: Any) -> dict[str, Any]:

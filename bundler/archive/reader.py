@@ -2,6 +2,7 @@
 
 import os
 import re
+import stat
 from collections.abc import Callable
 from pathlib import Path
 
@@ -25,15 +26,15 @@ class BundleFile:
     def __init__(self, path: Path) -> None:
         self.path = str(path)
         try:
-            self.descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-            try:
-                self.size = os.fstat(self.descriptor).st_size
-                os.pread(self.descriptor, 1, 0)
-            except OSError:
-                os.close(self.descriptor)
-                raise
+            # O_NONBLOCK: a pipe that nobody writes to must not hold us up.
+            self.descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
         except OSError as error:
             raise NotReadable(path=self.path, why=error.strerror or str(error)) from None
+        state = os.fstat(self.descriptor)
+        self.size = state.st_size
+        if not stat.S_ISREG(state.st_mode):
+            os.close(self.descriptor)
+            raise NotReadable(path=self.path, why="it is no regular file")
 
     def __enter__(self) -> "BundleFile":
         return self

@@ -15,11 +15,15 @@ _SIGNED = """
     set -e
     BUNDLE=/media/disk/site.bundle KEY=/media/card/NAME.pub
     ID=ed25519-$(openssl pkey -pubin -in "$KEY" -outform DER | tail -c 32 | openssl dgst -sha256 -r | cut -c1-64)
-    mkdir -m 700 first-step && cd first-step
+    FOLDER=$(mktemp -d)
+    cd "$FOLDER"
     tar --occurrence=1 -xf "$BUNDLE" bundle.json "bundle.json.$ID.sig" bootstrap.tar "bootstrap.tar.$ID.sig"
     for FILE in bundle.json bootstrap.tar; do
+        test -f "$FILE" -a ! -L "$FILE"
         openssl pkeyutl -verify -pubin -inkey "$KEY" -rawin -in "$FILE" -sigfile "$FILE.$ID.sig"
     done
+    HASH=$(openssl dgst -sha256 -r bootstrap.tar | cut -c1-64)
+    grep -q "{\\"digest\\":\\"sha256:$HASH\\",\\"name\\":\\"bootstrap.tar\\"," bundle.json
     tar -xf bootstrap.tar
     python3 -I bootstrap install "$BUNDLE" --trust "$KEY" --root /srv/site
 """
@@ -27,8 +31,11 @@ _BESIDE = """
     set -e
     BUNDLE=/media/disk/site.bundle KEY=/media/card/NAME.pub
     ID=ed25519-$(openssl pkey -pubin -in "$KEY" -outform DER | tail -c 32 | openssl dgst -sha256 -r | cut -c1-64)
-    mkdir -m 700 first-step && cd first-step
+    FOLDER=$(mktemp -d)
+    cd "$FOLDER"
     tar --occurrence=1 -xf "$BUNDLE" bundle.json bootstrap.tar
+    test -f bundle.json -a ! -L bundle.json
+    test -f bootstrap.tar -a ! -L bootstrap.tar
     openssl pkeyutl -verify -pubin -inkey "$KEY" -rawin -in bundle.json -sigfile "$BUNDLE.$ID.sig"
     HASH=$(openssl dgst -sha256 -r bootstrap.tar | cut -c1-64)
     grep -q "{\\"digest\\":\\"sha256:$HASH\\",\\"name\\":\\"bootstrap.tar\\"," bundle.json
@@ -36,7 +43,8 @@ _BESIDE = """
     python3 -I bootstrap install "$BUNDLE" --trust "$KEY" --root /srv/site
 """
 _TAIL = """
-With several trusted keys, do this once for each key, and give each to `install` with --trust.
+With several trusted keys, run all lines but the last for each key. Then run the last one once, with a --trust for each
+key and --threshold for how many of them must have signed: the first installation pins both.
 `python3 -I bootstrap --help` shows what else there is: verify, inspect, extract, serve.
 """
 

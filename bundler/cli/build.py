@@ -12,12 +12,12 @@ from bundler.cli.options import (
     json_option,
     pairs,
     passphrase_from,
-    passphrase_option,
     quiet_option,
     realm_option,
     upstream_option,
 )
 from bundler.cli.progress import human, progress_of
+from bundler.errors import Usage
 
 _JOBS = 4
 
@@ -86,13 +86,24 @@ def lock(
         click.echo(f"{output} would change" if dry_run and done.changes else f"{output} is up to date")
 
 
+def _one_each(files: tuple[Path, ...], count: int) -> tuple[Path | None, ...]:
+    return files if len(files) == count else (files or (None,)) * count
+
+
 @click.command()
 @click.option("--lock", "lock_path", type=PATH, default=Path("images.lock"), show_default=True, help="What to fetch.")
 @click.option("--key", "keys", type=PATH, multiple=True, metavar="NAME.key", help="Sign with it; may be repeated.")
 @click.option("-o", "--output", type=PATH, required=True, metavar="OUT", help="The bundle file to make.")
 @click.option("--reuse", type=PATH, multiple=True, metavar="PATH", help="An earlier bundle or site to copy from.")
 @click.option("--files", type=PATH, default=None, metavar="DIR", help="The folder of `file:` URLs.  [manifests/files]")
-@passphrase_option
+@click.option(
+    "--passphrase-file",
+    "passphrase_files",
+    type=PATH,
+    multiple=True,
+    metavar="FILE",
+    help="The passphrase of the keys, on its first line: one FILE for all, or one for each --key in turn.",
+)
 @upstream_option
 @realm_option
 @jobs_option
@@ -104,7 +115,7 @@ def create(
     output: Path,
     reuse: tuple[Path, ...],
     files: Path | None,
-    passphrase_file: Path | None,
+    passphrase_files: tuple[Path, ...],
     upstreams: tuple[str, ...],
     realms: tuple[str, ...],
     jobs: int | None,
@@ -133,8 +144,11 @@ def create(
         realms=pairs(realms, "--realm"),
         reuse=reuse,
     )
+    if len(passphrase_files) not in (0, 1, len(keys)):
+        raise Usage(message=f"{len(passphrase_files)} passphrase files for {len(keys)} keys", advice="One, or one each.")
     signing = [
-        read_signing_key(path, passphrase_from(passphrase_file, prompt=f"Passphrase of {path}")) for path in keys
+        read_signing_key(path, passphrase_from(secret, prompt=f"Passphrase of {path}"))
+        for path, secret in zip(keys, _one_each(passphrase_files, len(keys)), strict=True)
     ]
     with progress_of("create", quiet=quiet) as progress:
         done = run(lock_path, output, keys=signing, places=places, jobs=jobs or _JOBS, progress=progress)

@@ -71,10 +71,13 @@ def main(arguments: list[str] | None = None) -> int:
     except (KeyboardInterrupt, click.Abort):
         click.echo("\ninterrupted; `create` and `install` go on where they stopped when run again", err=True)
         return 130
-    except BrokenPipeError:
-        # The reader of our output has gone, as `| head` does; nothing is left to say.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 141
+    except SystemExit as error:
+        # What click makes of a reader of our output that has gone, as `| head` does; else the end of a completion.
+        gone = isinstance(sys.stdout, click.utils.PacifyFlushWrapper)
+        return 141 if gone else int(error.code or 0)
+    except OSError as error:
+        click.echo(f"error: the system refused: {error}", err=True)
+        return 52
     except click.exceptions.Exit as error:
         return error.exit_code
     except Exception as error:

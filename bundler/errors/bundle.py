@@ -10,6 +10,8 @@ _COPY_AGAIN = "Copy the file again from its source, and compare it with `bundle 
 
 @dataclass(kw_only=True, eq=False)
 class NotABundle(BundleError):
+    """The file does not begin as a bundle does."""
+
     exit_code: ClassVar[int] = 40
     path: str
     why: str
@@ -21,6 +23,8 @@ class NotABundle(BundleError):
 
 @dataclass(kw_only=True, eq=False)
 class TruncatedBundle(BundleError):
+    """The file is shorter than its statement says."""
+
     exit_code: ClassVar[int] = 41
     path: str
     size: int
@@ -37,6 +41,8 @@ class TruncatedBundle(BundleError):
 
 @dataclass(kw_only=True, eq=False)
 class TrailingBytes(BundleError):
+    """The file is longer than its statement says."""
+
     exit_code: ClassVar[int] = 42
     path: str
     size: int
@@ -95,6 +101,8 @@ class DamagedContent(BundleError):
 
 @dataclass(kw_only=True, eq=False)
 class MalformedStatement(BundleError):
+    """The statement's bytes are not a statement as we write it."""
+
     exit_code: ClassVar[int] = 45
     path: str
     where: str
@@ -112,6 +120,8 @@ class MalformedStatement(BundleError):
 
 @dataclass(kw_only=True, eq=False)
 class NewerToolNeeded(BundleError):
+    """The statement has a format or a feature that this version does not know."""
+
     exit_code: ClassVar[int] = 46
     path: str
     needs: str

@@ -8,6 +8,8 @@ from bundler.errors.base import BundleError
 
 @dataclass(kw_only=True, eq=False)
 class DiskFull(BundleError):
+    """There is no room for what has to be written."""
+
     exit_code: ClassVar[int] = 50
     path: str
     missing: int
@@ -23,6 +25,8 @@ class DiskFull(BundleError):
 
 @dataclass(kw_only=True, eq=False)
 class Busy(BundleError):
+    """Another process works on the same file or site."""
+
     exit_code: ClassVar[int] = 51
     path: str
     holder: str
@@ -38,6 +42,8 @@ class Busy(BundleError):
 
 @dataclass(kw_only=True, eq=False)
 class CannotWrite(BundleError):
+    """The system refuses a write: permissions, a read-only disk, a file that exists."""
+
     exit_code: ClassVar[int] = 52
     path: str
     why: str
@@ -66,6 +72,8 @@ class StateDamaged(BundleError):
 
 @dataclass(kw_only=True, eq=False)
 class StoreDamaged(BundleError):
+    """The site's store or state is not as we left it."""
+
     exit_code: ClassVar[int] = 53
     path: str
     why: str

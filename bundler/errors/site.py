@@ -8,6 +8,8 @@ from bundler.errors.base import BundleError
 
 @dataclass(kw_only=True, eq=False)
 class NotASite(BundleError):
+    """The root holds no installed release."""
+
     exit_code: ClassVar[int] = 60
     root: str
     why: str
@@ -23,6 +25,8 @@ class NotASite(BundleError):
 
 @dataclass(kw_only=True, eq=False)
 class CannotListen(BundleError):
+    """The address to serve at is taken, forbidden or not ours."""
+
     exit_code: ClassVar[int] = 61
     address: str
     why: str

@@ -8,6 +8,8 @@ from bundler.errors.base import BundleError
 
 @dataclass(kw_only=True, eq=False)
 class Unsigned(BundleError):
+    """No signature, neither inside the file nor beside it."""
+
     exit_code: ClassVar[int] = 30
     bundle: str
 
@@ -22,6 +24,8 @@ class Unsigned(BundleError):
 
 @dataclass(kw_only=True, eq=False)
 class UntrustedSigner(BundleError):
+    """Signatures, but of no trusted key."""
+
     exit_code: ClassVar[int] = 31
     bundle: str
     signed: tuple[str, ...]
@@ -38,6 +42,8 @@ class UntrustedSigner(BundleError):
 
 @dataclass(kw_only=True, eq=False)
 class ThresholdNotMet(BundleError):
+    """Good signatures of trusted keys, but fewer than the threshold."""
+
     exit_code: ClassVar[int] = 32
     bundle: str
     signed: tuple[str, ...]
@@ -55,6 +61,8 @@ class ThresholdNotMet(BundleError):
 
 @dataclass(kw_only=True, eq=False)
 class BadSignature(BundleError):
+    """A signature that is not one of these bytes by its key."""
+
     exit_code: ClassVar[int] = 33
     keyid: str
     what: str
@@ -71,6 +79,8 @@ class BadSignature(BundleError):
 
 @dataclass(kw_only=True, eq=False)
 class MalformedKey(BundleError):
+    """A file that does not hold the Ed25519 key that it should."""
+
     exit_code: ClassVar[int] = 34
     path: str
     why: str
@@ -82,6 +92,8 @@ class MalformedKey(BundleError):
 
 @dataclass(kw_only=True, eq=False)
 class WrongPassphrase(BundleError):
+    """An encrypted key without its passphrase."""
+
     exit_code: ClassVar[int] = 35
     path: str
     why: str
@@ -97,6 +109,8 @@ class WrongPassphrase(BundleError):
 
 @dataclass(kw_only=True, eq=False)
 class OlderRelease(BundleError):
+    """A release below the highest number that the site has seen of its line."""
+
     exit_code: ClassVar[int] = 36
     line: str
     number: int
@@ -113,6 +127,8 @@ class OlderRelease(BundleError):
 
 @dataclass(kw_only=True, eq=False)
 class ReleaseConflict(BundleError):
+    """The number of a release that the site has seen, with other content."""
+
     exit_code: ClassVar[int] = 37
     line: str
     number: int
@@ -151,6 +167,8 @@ class TrustChanged(BundleError):
 
 @dataclass(kw_only=True, eq=False)
 class DoubledKey(BundleError):
+    """One key where two are counted."""
+
     exit_code: ClassVar[int] = 39
     keyid: str
     where: str

@@ -53,15 +53,18 @@ class Partial:
         while True:
             with files.writing(self.path):
                 descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                os.close(descriptor)
-                raise Busy(path=str(self.out), holder=self._holder()) from None
-            # The one who held it may have renamed it to OUT between our open and our lock.
-            if files.is_named(descriptor, self.path):
-                os.fchmod(descriptor, 0o644)
-                return descriptor
+                try:
+                    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    # The one who held it may have renamed it to OUT between our open and our lock.
+                    if files.is_named(descriptor, self.path):
+                        os.fchmod(descriptor, 0o644)
+                        return descriptor
+                except BlockingIOError:
+                    os.close(descriptor)
+                    raise Busy(path=str(self.out), holder=self._holder()) from None
+                except OSError:
+                    os.close(descriptor)
+                    raise
             os.close(descriptor)
 
     def _holder(self) -> str:

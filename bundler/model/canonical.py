@@ -23,6 +23,8 @@ def load(data: bytes, *, limit: int = LIMITS.document) -> Any:
     """
     if len(data) > limit:
         raise Malformed(found=f"{len(data)} bytes", expected=f"at most {limit}")
+    if sum(map(data.count, (b",", b"[", b"{"))) > LIMITS.nodes:
+        raise Malformed(found=f"more than {LIMITS.nodes} values", expected="fewer")
     try:
         value = json.loads(
             data.decode("utf-8"),
@@ -40,12 +42,13 @@ def load(data: bytes, *, limit: int = LIMITS.document) -> Any:
 def _check_depth(value: Any) -> None:
     """The parser itself is stopped by the interpreter's recursion guard; this is the bound that we promise."""
     level = [value]
-    for _ in range(LIMITS.depth + 1):
+    for _ in range(LIMITS.depth):
         level = [
             child
             for parent in level
             if isinstance(parent, (dict, list))
             for child in (parent.values() if isinstance(parent, dict) else parent)
+            if isinstance(child, (dict, list))
         ]
         if not level:
             return

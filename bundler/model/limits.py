@@ -7,13 +7,13 @@ from dataclasses import dataclass
 class Limits:
     """Sizes in bytes, the rest in counts. Integers stay below 2^53, where every JSON reader is exact."""
 
-    document: int = 64 << 20  # a lock, a statement, index.json
+    document: int = 64 << 20  # a lock, a profile, a statement
     manifest: int = 4 << 20  # one registry manifest; what distribution accepts
     metadata: int = 8 << 20  # a wheel's METADATA, a Packages stanza
     index_page: int = 64 << 20  # one project page of a package index
     token: int = 64 << 10  # an authentication answer
     depth: int = 64  # nesting of any document
-    nodes: int = 4_000_000  # scalars and collections in one document
+    nodes: int = 2_000_000  # scalars and collections in one document
     entries: int = 200_000  # entries in a bundle
     signers: int = 16
     problems: int = 100  # findings shown of one document

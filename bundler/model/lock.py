@@ -198,17 +198,17 @@ def _deb(fields: Fields) -> LockedDeb:
         path=fields.value("path", check_path),
         digest=fields.value("digest", Digest.parse),
         size=fields.integer("size"),
-        control=fields.value("control", _control),
+        control=fields.value("control", check_control),
     )
     if fields.ok:
         fields.build(check_segment, deb.file)
     return deb
 
 
-def _control(text: str) -> str:
-    """One stanza in Debian's control format: no empty line, it would start another package."""
+def check_control(text: str) -> str:
+    """One stanza in Debian's control format: no empty line, it would start another package. Raises Malformed."""
     lines = text.split("\n")
-    if len(text) > LIMITS.metadata or not all(line.strip() and _printable(line) for line in lines):
+    if len(text.encode()) >= LIMITS.metadata or not all(line.strip() and _printable(line) for line in lines):
         raise Malformed(found="an empty or broken stanza", expected="one control stanza without empty lines")
     if lines[0][0] in " \t" or not all(line[0] in " \t" or ":" in line for line in lines):
         raise Malformed(found="a line that is no field", expected="`Field: value` lines")

@@ -24,8 +24,8 @@ def check_label(text: str) -> str:
 
 
 def check_version(text: str) -> str:
-    """A version as it is shown and written into file formats: printable, without spaces. Raises Malformed."""
-    if not text or len(text) > LIMITS.name or any(not mark.isprintable() or mark.isspace() for mark in text):
+    """A version as it is shown and written into file formats: ASCII from `!` to `~`. Raises Malformed."""
+    if not text or len(text) > LIMITS.name or any(not "!" <= mark <= "~" for mark in text):
         raise Malformed(found=repr(text[:80]), expected="a version, without spaces")
     return text
 

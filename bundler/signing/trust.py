@@ -1,7 +1,7 @@
 """Trust: exact bytes in, a verdict out. No file, no clock, no parsing before the signatures hold."""
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Set
 from dataclasses import dataclass
 
 from bundler.errors import (
@@ -50,10 +50,14 @@ class Signed:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Accepted:
-    """The parsed statement and the keyids of the trusted keys that signed it."""
+    """The parsed statement and the good signatures of trusted keys over it, by keyid."""
 
     statement: Statement
-    signed: tuple[str, ...]
+    signatures: Mapping[str, bytes]
+
+    @property
+    def signed(self) -> tuple[str, ...]:
+        return tuple(self.signatures)
 
 
 def judge(trust: Trust, signed: Signed) -> Accepted:
@@ -65,12 +69,12 @@ def judge(trust: Trust, signed: Signed) -> Accepted:
     doubled = [keyid for keyid, count in Counter(keyids).items() if count > 1]
     if doubled:
         raise DoubledKey(keyid=doubled[0], where=signed.path)
-    holding = [key for key in trust.keys if _holds(key, signed)]
-    if len(holding) < trust.threshold:
-        _explain(trust, signed, holding)
+    proofs = {key.keyid: proof for key in trust.keys if (proof := _proof(key, signed))}
+    if len(proofs) < trust.threshold:
+        _explain(trust, signed, set(proofs))
     statement = parse_statement(signed.statement, path=signed.path)
     check_signers(statement, signed)
-    return Accepted(statement=statement, signed=tuple(key.keyid for key in holding))
+    return Accepted(statement=statement, signatures=proofs)
 
 
 def check_signers(statement: Statement, signed: Signed) -> None:
@@ -89,18 +93,18 @@ def check_signers(statement: Statement, signed: Signed) -> None:
             raise BadSignature(keyid=keyid, what="bundle.json", why="the bytes or the signature were changed")
 
 
-def _holds(key: PublicKey, signed: Signed) -> bool:
+def _proof(key: PublicKey, signed: Signed) -> bytes | None:
+    """A signature of the key that holds, from inside the file or from beside it."""
     candidates = [signature for keyid, signature in signed.inside if keyid == key.keyid]
     if key.keyid in signed.beside:
         candidates.append(signed.beside[key.keyid])
-    return any(key.verifies(signature, signed.statement) for signature in candidates)
+    return next((signature for signature in candidates if key.verifies(signature, signed.statement)), None)
 
 
-def _explain(trust: Trust, signed: Signed, holding: Iterable[PublicKey]) -> None:
+def _explain(trust: Trust, signed: Signed, good: Set[str]) -> None:
     """Raise the error that says best why there are too few signatures."""
     given = {keyid for keyid, _ in signed.inside} | set(signed.beside)
     trusted = {key.keyid for key in trust.keys}
-    good = {key.keyid for key in holding}
     if not given:
         raise Unsigned(bundle=signed.path)
     bad = sorted((given & trusted) - good)

@@ -8,7 +8,7 @@ from pathlib import Path
 from bundler.errors import NotASite
 from bundler.model.statement import Statement
 from bundler.signing.openpgp import create_apt_key
-from bundler.signing.trust import Signed
+from bundler.signing.trust import Accepted
 from bundler.store.blobs import BlobStore
 from bundler.support import files
 from bundler.views.apt import build_apt, sign_apt
@@ -40,12 +40,13 @@ def require_current(root: Path) -> Path:
     return found
 
 
-def build(root: Path, statement: Statement, signed: Signed, store: BlobStore, *, date: datetime) -> Path:
+def build(root: Path, accepted: Accepted, data: bytes, store: BlobStore, *, date: datetime) -> Path:
     """Make the generation of a release, complete and on the disk, and give its folder; nothing uses it yet.
 
-    One that a killed installation left whole is used again; a half one has another name and is thrown away.
+    `data` are the statement's signed bytes, kept as evidence. A generation that a killed installation left whole is
+    used again; a half one has another name and is thrown away.
     """
-    folder = root / _GENERATIONS / name_of(statement)
+    folder = root / _GENERATIONS / name_of(accepted.statement)
     previous = current(root)
     with files.writing(folder):
         if not folder.exists():
@@ -53,7 +54,7 @@ def build(root: Path, statement: Statement, signed: Signed, store: BlobStore, *,
             shutil.rmtree(half, ignore_errors=True)
             half.mkdir(parents=True)
             half.chmod(0o755)
-            _fill(half, statement, signed, store)
+            _fill(half, accepted, data, store)
             files.sync_filesystem(half)
             half.rename(folder)
         if previous is not None and previous != folder:
@@ -73,7 +74,8 @@ def switch(root: Path, folder: Path) -> None:
         files.sync_directory(root)
 
 
-def _fill(folder: Path, statement: Statement, signed: Signed, store: BlobStore) -> None:
+def _fill(folder: Path, accepted: Accepted, data: bytes, store: BlobStore) -> None:
+    statement = accepted.statement
     build_registry(folder, statement.artifacts, store)
     build_pypi(folder, statement.wheels, store)
     build_apt(folder, statement.debs, store)
@@ -81,8 +83,8 @@ def _fill(folder: Path, statement: Statement, signed: Signed, store: BlobStore) 
     evidence = folder / "statement"
     evidence.mkdir()
     evidence.chmod(0o755)
-    files.write_file(evidence / "bundle.json", signed.statement)
-    for keyid, signature in (*signed.inside, *signed.beside.items()):
+    files.write_file(evidence / "bundle.json", data)
+    for keyid, signature in accepted.signatures.items():
         files.write_file(evidence / f"bundle.json.{keyid}.sig", signature)
 
 

@@ -121,14 +121,19 @@ def reserve(descriptor: int, size: int) -> None:
     """Make the file `size` bytes long and reserve its blocks where the file system can, without writing them.
 
     glibc's posix_fallocate would write zeros where it cannot, so the raw call is made; else the file is sparse.
-    Raises OSError with ENOSPC or EDQUOT when there is not enough room.
+    Raises OSError with ENOSPC or EDQUOT when there is not enough room; the file then has the blocks it had before.
     """
+    before, room = os.fstat(descriptor), os.fstatvfs(descriptor)
+    # Asked first: fallocate takes all there is before it fails, and others write to this disk too.
+    if size - before.st_blocks * 512 > room.f_bavail * room.f_frsize:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     libc = ctypes.CDLL(None, use_errno=True)
     fallocate = getattr(libc, "fallocate64", None) or getattr(libc, "fallocate", None)
     if fallocate is not None and size > 0:
         fallocate.argtypes = [ctypes.c_int, ctypes.c_int, ctypes.c_int64, ctypes.c_int64]
         failed = fallocate(descriptor, _FALLOC_FL_KEEP_SIZE, 0, size) != 0
         if failed and (code := ctypes.get_errno()) in (errno.ENOSPC, errno.EDQUOT):
+            os.ftruncate(descriptor, before.st_size)  # gives back what lies beyond the end
             raise OSError(code, os.strerror(code))
     os.ftruncate(descriptor, size)
 

@@ -7,7 +7,11 @@ from pathlib import Path
 from bundler.archive.form import owners_of
 from bundler.archive.layout import Layout, Place
 from bundler.archive.reader import BundleFile
-from bundler.errors import DamagedContent, DiskFull, WrongBytes
+from bundler.errors import DamagedContent, DiskFull, Malformed, MalformedStatement, WrongBytes
+from bundler.model.digest import Digest
+from bundler.model.limits import LIMITS
+from bundler.model.lock import check_control
+from bundler.model.sitenames import check_site_names
 from bundler.model.statement import BLOB_PREFIX, Entry, Statement
 from bundler.signing.keys import PublicKey
 from bundler.signing.trust import Accepted, Signed, Trust, judge, judge_release
@@ -20,6 +24,8 @@ from bundler.verify.check import check_bootstrap_signatures, hash_body, layout_o
 
 # Room for the views' own small files and for folders, beside the blobs.
 _VIEW_ROOM = 16 << 20
+# Fields of a package's stanza that the view writes.
+_OURS = frozenset({"filename", "size", "sha256"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,6 +55,8 @@ def install(
         judged = _judge(read_state(root), root, tuple(keys), threshold, signed)
         layout = layout_of(file, judged[1].statement, len(signed.statement))
         check_bootstrap_signatures(file, judged[1].statement, layout)
+        _check_names(judged[1].statement)
+        _check_controls(file, judged[1].statement, layout)
         _make_root(root)
         with files.exclusive(root / ".lock", what=str(root)):
             state = read_state(root)  # once more, now that nobody else changes it
@@ -62,8 +70,10 @@ def install(
                     root=root, folder=in_use, statement=statement, signed=accepted.signed, new=0, changed=False
                 )
             date = state.next_date(clock.now())
-            folder = generation.build(root, statement, signed, store, date=date)
+            folder = generation.build(root, accepted, signed.statement, store, date=date)
             write_state(root, state.after(statement, trust=trust, date=date))
+            if state.trust is None:
+                progress.note(f"pinned from now on: {len(trust.keys)} trusted keys, {trust.threshold} must have signed")
             generation.switch(root, folder)
     return Installed(root=root, folder=folder, statement=statement, signed=accepted.signed, new=new, changed=True)
 
@@ -75,6 +85,37 @@ def _judge(
     accepted = judge(trust, signed)
     judge_release(accepted.statement, state.releases)
     return trust, accepted
+
+
+def _check_names(statement: Statement) -> None:
+    """Raises NameConflict for what could not stand side by side here; `lock` refuses it too."""
+    check_site_names(
+        images=((image.reference, image.root) for image in statement.images),
+        debs=((deb.archive, deb.release, deb.name, deb.digest) for deb in statement.debs),
+        files=((entry.name, entry.digest) for entry in statement.files),
+    )
+
+
+def _check_controls(file: BundleFile, statement: Statement, layout: Layout) -> None:
+    """A package's description is one stanza, of that very package, and leaves where it lies and its hashes to us.
+
+    Raises MalformedStatement; DamagedContent for one that is not what was signed.
+    """
+    places = {place.member.name: place for place in layout.places}
+    for deb in statement.debs:
+        place = places[f"{BLOB_PREFIX}{deb.control.hex}"]
+        data = file.body(place) if place.member.size <= LIMITS.metadata else b""
+        if data and Digest.of(data) != deb.control:
+            raise DamagedContent(path=file.path, damaged=((place.member.name, (deb.name,)),))
+        try:
+            lines = check_control(data.decode().removesuffix("\n")).split("\n")
+        except (Malformed, UnicodeDecodeError):
+            lines = []
+        names = [line.partition(":")[0].lower() for line in lines if line[0] not in " \t"]
+        wanted = {f"Package: {deb.package}", f"Version: {deb.version}", f"Architecture: {deb.architecture}"}
+        if not wanted <= set(lines) or len(set(names)) < len(names) or not _OURS.isdisjoint(names):
+            expected = f"one stanza of {deb.package} {deb.version} {deb.architecture}, without {', '.join(sorted(_OURS))}"
+            raise MalformedStatement(path=file.path, where=deb.name, found="another description", expected=expected)
 
 
 def _make_root(root: Path) -> None:

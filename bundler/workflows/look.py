@@ -1,6 +1,7 @@
 """`bundle inspect` and `bundle extract`: what a file holds, and one thing out of it. Neither proves the whole."""
 
 import difflib
+import hashlib
 import os
 from collections import Counter
 from collections.abc import Mapping
@@ -8,14 +9,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bundler.archive.form import bundle_layout
+from bundler.archive.layout import Place
 from bundler.archive.reader import BundleFile
-from bundler.errors import DamagedContent, NoSuchArtifact, Unsupported
+from bundler.errors import DamagedContent, NoSuchArtifact, Unsupported, Usage
 from bundler.model.digest import Digest
 from bundler.model.statement import Artifact, ImageArtifact, Statement, parse_statement
 from bundler.signing.keys import PublicKey
 from bundler.signing.trust import Trust, check_signers, judge
 from bundler.support import files
-from bundler.verify.check import hash_body, layout_of, thread_buffer
+from bundler.verify.check import layout_of, thread_buffer
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,7 +63,7 @@ def _row(artifact: Artifact, sizes: Mapping[Digest, int], owners: Mapping[Digest
     return Row(
         kind=kind_of(artifact),
         name=artifact.name,
-        digest=artifact.root if isinstance(artifact, ImageArtifact) else artifact.digest,
+        digest=artifact_digest(artifact),
         size=sum(sizes[digest] for digest in members),
         shared=sum(sizes[digest] for digest in members if owners[digest] > 1),
     )
@@ -87,22 +89,50 @@ def extract(path: Path, name: str, out: Path, *, keys: tuple[PublicKey, ...], th
                 why=f"The bundle is an OCI layout: skopeo copy oci-archive:{path}:{name} oci:DIR",
             )
         place = layout.place(f"blobs/sha256/{artifact.digest.hex}")
-        if hash_body(file, place, lambda count: None) != artifact.digest:
-            raise DamagedContent(path=str(path), damaged=((place.member.name, (artifact.name,)),))
-        beside = out.with_name(f".{out.name}.{os.getpid()}.new")
-        with files.writing(out, missing=place.member.size), beside.open("wb") as target:
-            file.stream(place, target.write, thread_buffer())
-            target.flush()
-            files.sync_file(target.fileno())
-            beside.rename(out)
+        _write(file, place, artifact, out)
     return place.member.size
 
 
+def _write(file: BundleFile, place: Place, artifact: Artifact, out: Path) -> None:
+    """Write a body beside `out`, hash it on the way, and give it its name only when it is proved."""
+    beside = out.with_name(f".{out.name}.{os.getpid()}.new")
+    sha256 = hashlib.sha256()
+    with files.writing(out, missing=place.member.size):
+        try:
+            with beside.open("xb") as target:
+
+                def take(data: memoryview) -> None:
+                    sha256.update(data)
+                    target.write(data)
+
+                file.stream(place, take, thread_buffer())
+                target.flush()
+                files.sync_file(target.fileno())
+            if sha256.hexdigest() != artifact_digest(artifact).hex:
+                raise DamagedContent(path=file.path, damaged=((place.member.name, (artifact.name,)),))
+            beside.rename(out)
+        finally:
+            beside.unlink(missing_ok=True)
+
+
+def artifact_digest(artifact: Artifact) -> Digest:
+    """What people compare: the digest of the one file, of an image the digest that its reference names."""
+    return artifact.root if isinstance(artifact, ImageArtifact) else artifact.digest
+
+
 def find(statement: Statement, name: str) -> Artifact:
-    """An artifact by its name, or by the digest of its content. Raises NoSuchArtifact with names that are close."""
-    for artifact in statement.artifacts:
-        digest = artifact.root if isinstance(artifact, ImageArtifact) else artifact.digest
-        if name in (artifact.name, str(digest)):
-            return artifact
+    """An artifact by its name, or by the digest of its content.
+
+    Raises NoSuchArtifact with names that are close, Usage for several."""
+    found = {
+        artifact_digest(artifact): artifact
+        for artifact in statement.artifacts
+        if name in (artifact.name, str(artifact_digest(artifact)))
+    }
+    if len(found) > 1:
+        digests = ", ".join(sorted(map(str, found)))
+        raise Usage(message=f"{name} names {len(found)} artifacts", advice=f"Give a digest instead: {digests}")
+    if found:
+        return next(iter(found.values()))
     names = [artifact.name for artifact in statement.artifacts]
     raise NoSuchArtifact(name=name, close=tuple(difflib.get_close_matches(name, names, n=3, cutoff=0.4)))

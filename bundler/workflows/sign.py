@@ -7,7 +7,7 @@ from pathlib import Path
 from bundler.archive.draft import draft_of
 from bundler.archive.form import SIGNATURE_SIZE
 from bundler.archive.reader import BundleFile
-from bundler.errors import BadSignature, NotReadable
+from bundler.errors import BadSignature, BundleError, NotReadable
 from bundler.fetch.bootstrap import assemble
 from bundler.model.statement import parse_statement, write_statement
 from bundler.signing.keys import PublicKey, SigningKey, generate
@@ -21,8 +21,13 @@ from bundler.workflows.tool import tool_sources
 def create_keys(name: Path, *, passphrase: bytes | None) -> PublicKey:
     """Write NAME.key (0600) and NAME.pub. Raises CannotWrite when one of them exists."""
     key = generate()
-    files.create_file(name.with_name(f"{name.name}.key"), key.pem(passphrase), mode=0o600)
-    files.create_file(name.with_name(f"{name.name}.pub"), key.public.pem(), mode=0o644)
+    public = name.with_name(f"{name.name}.pub")
+    files.create_file(public, key.public.pem(), mode=0o644)
+    try:
+        files.create_file(name.with_name(f"{name.name}.key"), key.pem(passphrase), mode=0o600)
+    except BundleError:
+        public.unlink()  # a public key whose private half is nowhere would only mislead
+        raise
     return key.public
 
 

@@ -101,7 +101,9 @@ class Bench:
             os.sync()
             seconds = time.monotonic() - start
         if process.returncode != 0:
-            raise SystemExit(f"{way.name} failed ({process.returncode}):\n{self._log.read_text(errors='replace')[-4000:]}")
+            raise SystemExit(
+                f"{way.name} failed ({process.returncode}):\n{self._log.read_text(errors='replace')[-4000:]}"
+            )
         return Run(seconds=seconds, cpu=usage.ru_utime + usage.ru_stime, memory=usage.ru_maxrss * 1024)
 
 

@@ -12,7 +12,11 @@ from bundler.archive.layout import Layout, Member, lay_out
 from tests.lab import require_program
 
 LARGEST = (1 << 53) - 1
-sizes = st.integers(0, 3000) | st.integers(tar.ALIGNED_FROM - 2, tar.ALIGNED_FROM + 9000) | st.integers(tar.USTAR_LIMIT - 2, LARGEST)
+sizes = (
+    st.integers(0, 3000)
+    | st.integers(tar.ALIGNED_FROM - 2, tar.ALIGNED_FROM + 9000)
+    | st.integers(tar.USTAR_LIMIT - 2, LARGEST)
+)
 names = st.text("abcDEF019._-", min_size=1, max_size=110)
 paths = st.lists(names, min_size=1, max_size=4).map("/".join).filter(lambda path: len(path) < 400)
 members = st.lists(
@@ -74,7 +78,15 @@ def test_tarfile_reads_what_we_laid_out(members: list[Member]) -> None:
     ]
     for each in found:
         assert each.isreg()
-        assert (each.mode, each.uid, each.gid, each.mtime, each.uname, each.gname, each.linkname) == (0o644, 0, 0, 0, "", "", "")
+        assert (each.mode, each.uid, each.gid, each.mtime, each.uname, each.gname, each.linkname) == (
+            0o644,
+            0,
+            0,
+            0,
+            "",
+            "",
+            "",
+        )
 
 
 @given(st.integers(0, 1 << 44).map(lambda blocks: blocks * tar.BLOCK), sizes, paths)

@@ -64,6 +64,10 @@ def test_refused(data: bytes) -> None:
 
 def test_bounds() -> None:
     assert canonical.load(b"[" * 64 + b"1" + b"]" * 64)
+    assert canonical.load(b"[" * 64 + b"]" * 64)
+    for deep in (b"[" * 65 + b"]" * 65, b"[" * 65 + b"1" + b"]" * 65, b"[" + b"1," * 2_000_000 + b"1]"):
+        with pytest.raises(Malformed):
+            canonical.load(deep)
     assert canonical.load(str(LARGEST).encode()) == LARGEST
     assert canonical.load(b"[]\n", limit=3) == []
     with pytest.raises(Malformed):

@@ -28,7 +28,11 @@ def problems(text: str) -> list[tuple[int, str]]:
         ("a: 1\nb: *x\n", 2, "an anchor or alias"),
         ("a: 1\n\nb: &x\n  c: 1\n", 3, "an anchor or alias"),
         ("a: 1\nb: !!str 2\n", 2, "the tag 'tag:yaml.org,2002:str'"),
-        ("a: 1\nb: !!python/object/apply:os.system [id]\n", 2, "the tag 'tag:yaml.org,2002:python/object/apply:os.system'"),
+        (
+            "a: 1\nb: !!python/object/apply:os.system [id]\n",
+            2,
+            "the tag 'tag:yaml.org,2002:python/object/apply:os.system'",
+        ),
         ("a: 1\nb: !local {}\n", 2, "the tag '!local'"),
         ("a: 1\nb: 2\na: 3\n", 3, "the key 'a' twice"),
         ('a: 1\n"\\x61": 3\n', 2, "the key 'a' twice"),
@@ -85,7 +89,10 @@ GOOD = f"version: 3.10\ndigest: sha256:{'0' * 64}\nnumber: 7\n"
 
 
 def test_a_scalar_is_its_text() -> None:
-    value = whole(GOOD + "flag: true\nnames: [3.10, yes, null, ~, 0x10, 2024-01-01, '', \"\\u00e9\"]\ninner: {a: 1}\nlist: [name: x]\n")
+    value = whole(
+        GOOD
+        + "flag: true\nnames: [3.10, yes, null, ~, 0x10, 2024-01-01, '', \"\\u00e9\"]\ninner: {a: 1}\nlist: [name: x]\n"
+    )
     assert value == {
         "version": "3.10",
         "digest": Digest("0" * 64),
@@ -133,7 +140,9 @@ def test_every_problem_at_once() -> None:
         (14, "x a second time"),
         (15, "a mapping at 'list[4].name'"),
     ]
-    assert str(caught.value).startswith("13 problems in x.yaml\nx.yaml:1: found a list at 'version', expected a single value")
+    assert str(caught.value).startswith(
+        "13 problems in x.yaml\nx.yaml:1: found a list at 'version', expected a single value"
+    )
 
 
 @pytest.mark.parametrize("key", ["version", "digest", "number"])
@@ -164,7 +173,9 @@ def test_integers(text: str) -> None:
     assert document.parse_integer(text) == int(text)
 
 
-@pytest.mark.parametrize("text", ["", "-1", "+1", "01", "0x1", "1_000", "1.0", "1e3", "９", "9007199254740992", "9" * 5000, " 1", "1\n"])
+@pytest.mark.parametrize(
+    "text", ["", "-1", "+1", "01", "0x1", "1_000", "1.0", "1e3", "９", "9007199254740992", "9" * 5000, " 1", "1\n"]
+)
 def test_no_integers(text: str) -> None:
     with pytest.raises(Malformed):
         document.parse_integer(text)
@@ -172,7 +183,13 @@ def test_no_integers(text: str) -> None:
 
 @pytest.mark.parametrize(
     ("data", "found"),
-    [(b"[]", "a list"), (b"null", "''"), (b'{"a":1,"a":2}', "the key 'a' twice"), (b"{", "Expecting"), (b"\xff", "'utf-8'")],
+    [
+        (b"[]", "a list"),
+        (b"null", "''"),
+        (b'{"a":1,"a":2}', "the key 'a' twice"),
+        (b"{", "Expecting"),
+        (b"\xff", "'utf-8'"),
+    ],
 )
 def test_no_json_object(data: bytes, found: str) -> None:
     with pytest.raises(InvalidDocument) as caught:
@@ -201,5 +218,7 @@ def test_total(text: str) -> None:
     try:
         assert isinstance(Reader(file="x.yaml").yaml(text), Fields)
     except InvalidDocument as error:
-        lines = text.count("\n") + text.count("\r") + text.count("\x85") + text.count("\u2028") + text.count("\u2029") + 1
+        lines = (
+            text.count("\n") + text.count("\r") + text.count("\x85") + text.count("\u2028") + text.count("\u2029") + 1
+        )
         assert all(1 <= problem.line <= lines + 1 for problem in error.problems)

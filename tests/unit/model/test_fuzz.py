@@ -16,8 +16,42 @@ from tests.bundles import ALICE, tiny_bundle
 from tests.unit.model.test_profile import COMPONENT, PROFILE
 
 TEXT_PARSERS = [parse_lock, parse_profile, parse_component]
-PIECES = ["{", "}", "[", "]", '"', "'", ":", "- ", "\n", "\n  ", "\t", "0", "-1", "1e9", "null", "~", "&a ", "*a", "!t ", "|", ">", "\0", "\x7f", "\ud800", "é", "../", "%", "@", "#"]
-mutations = st.lists(st.tuples(st.floats(0, 1), st.integers(0, 40), st.sampled_from(PIECES) | st.text(max_size=3)), min_size=1, max_size=4)
+PIECES = [
+    "{",
+    "}",
+    "[",
+    "]",
+    '"',
+    "'",
+    ":",
+    "- ",
+    "\n",
+    "\n  ",
+    "\t",
+    "0",
+    "-1",
+    "1e9",
+    "null",
+    "~",
+    "&a ",
+    "*a",
+    "!t ",
+    "|",
+    ">",
+    "\0",
+    "\x7f",
+    "\ud800",
+    "é",
+    "../",
+    "%",
+    "@",
+    "#",
+]
+mutations = st.lists(
+    st.tuples(st.floats(0, 1), st.integers(0, 40), st.sampled_from(PIECES) | st.text(max_size=3)),
+    min_size=1,
+    max_size=4,
+)
 
 
 def mutated(text: str, changes: list[tuple[float, int, str]]) -> str:
@@ -60,7 +94,9 @@ def test_any_bytes(data: bytes) -> None:
 
 @pytest.mark.parametrize("parse", TEXT_PARSERS)
 @given(changes=mutations)
-def test_mutated_text(documents: dict[Any, str], parse: Callable[..., Any], changes: list[tuple[float, int, str]]) -> None:
+def test_mutated_text(
+    documents: dict[Any, str], parse: Callable[..., Any], changes: list[tuple[float, int, str]]
+) -> None:
     total(parse, mutated(documents[parse], changes), file="x")
 
 

@@ -128,7 +128,9 @@ def test_wrong_field(text: str, old: str, new: str) -> None:
     assert any(first - 12 <= line <= last for line in near), (first, last, caught.value.problems)
 
 
-@pytest.mark.parametrize("key", ["profile", "release", "platforms", "bootstrap", "images", "wheels", "debs", "files", "lockVersion"])
+@pytest.mark.parametrize(
+    "key", ["profile", "release", "platforms", "bootstrap", "images", "wheels", "debs", "files", "lockVersion"]
+)
 def test_missing_key(text: str, key: str) -> None:
     with pytest.raises(InvalidDocument) as caught:
         parse_lock(text.replace(f"\n{key}:", "\nother:"), file="images.lock")

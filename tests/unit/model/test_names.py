@@ -7,7 +7,23 @@ from hypothesis import strategies as st
 from bundler.errors import Malformed
 from bundler.model.names import check_label, check_path, check_segment, check_version
 
-UNSAFE = ["", ".", "..", "../x", "/x", "a/../b", "a\\b", "a\0b", "a\nb", "a b", ".hidden", "-option", "é", "a\n", "a\u202eb"]
+UNSAFE = [
+    "",
+    ".",
+    "..",
+    "../x",
+    "/x",
+    "a/../b",
+    "a\\b",
+    "a\0b",
+    "a\nb",
+    "a b",
+    ".hidden",
+    "-option",
+    "é",
+    "a\n",
+    "a\u202eb",
+]
 
 
 @pytest.mark.parametrize("check", [check_segment, check_label, check_path])
@@ -38,7 +54,7 @@ def test_unsafe(check: Callable[[str], str], text: str) -> None:
         (check_path, "a/" * 511 + "ab", True),
         (check_path, "a/" * 512 + "a", False),
         (check_version, "1:2.3~rc1+b2", True),
-        (check_version, "1.0+ü", True),
+        (check_version, "1.0+ü", False),
         (check_version, "x" * 256, False),
         (check_version, "", False),
         (check_version, "1 0", False),

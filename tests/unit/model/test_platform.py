@@ -13,7 +13,20 @@ def test_round_trip(platform: Platform) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "linux", "linux/", "/amd64", "linux/amd64/", "linux//v7", "linux/arm/v7/x", "Linux/amd64", "linux/amd 64", "linux/amd64\n", "../amd64"]
+    "text",
+    [
+        "",
+        "linux",
+        "linux/",
+        "/amd64",
+        "linux/amd64/",
+        "linux//v7",
+        "linux/arm/v7/x",
+        "Linux/amd64",
+        "linux/amd 64",
+        "linux/amd64\n",
+        "../amd64",
+    ],
 )
 def test_refused(text: str) -> None:
     with pytest.raises(Malformed):

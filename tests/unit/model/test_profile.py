@@ -47,7 +47,9 @@ def test_profile() -> None:
         packages=PackageTarget(archive="debian", release="bookworm"),
         components=("web", "tools"),
     )
-    bare = "".join(line for line in PROFILE.splitlines(keepends=True) if not line.startswith(("glibc:", "python:", "packages:")))
+    bare = "".join(
+        line for line in PROFILE.splitlines(keepends=True) if not line.startswith(("glibc:", "python:", "packages:"))
+    )
     profile = parse_profile(bare, file="p.yaml")
     assert (profile.glibc, profile.python, profile.packages) == ("manylinux2014", (), None)
     assert str(profile.release) == "demo 3"
@@ -61,7 +63,9 @@ def test_component() -> None:
         debs=("nginx", "libstdc++6", "g++", "skopeo=1.9.3+ds1-1+b9", "libc6:amd64"),
         files=(FileRequest(name="notes.txt", url="file:notes.txt", digest=Digest("0" * 64)),),
     )
-    assert parse_component("component: x", file="c.yaml") == Component(name="x", images=(), wheels=(), debs=(), files=())
+    assert parse_component("component: x", file="c.yaml") == Component(
+        name="x", images=(), wheels=(), debs=(), files=()
+    )
 
 
 @pytest.mark.parametrize(
@@ -116,7 +120,10 @@ def test_wrong_profile(old: str, new: str) -> None:
                 "'requests # \\'",
             )
         ),
-        *(("nginx,", f"{name},") for name in ("nginx-", "-o", "'nginx apt'", "Nginx", "nginx/sid", "'?essential'", "n", "nginx=", "nginx:")),
+        *(
+            ("nginx,", f"{name},")
+            for name in ("nginx-", "-o", "'nginx apt'", "Nginx", "nginx/sid", "'?essential'", "n", "nginx=", "nginx:")
+        ),
         ("format: deb", "format: rpm"),
         ("  format: deb\n", ""),
         ("name: notes.txt", "name: ../notes.txt"),

@@ -69,7 +69,25 @@ def swap(first: int, second: int) -> Change:
     return change
 
 
-NO_NAMES = ["", ".", "..", "../x", "/etc/passwd", "a/b", "a\\b", "a\0b", "a\nb", ".x", "-x", "x" * 256, "é", 7, None, ["x"], {}]
+NO_NAMES = [
+    "",
+    ".",
+    "..",
+    "../x",
+    "/etc/passwd",
+    "a/b",
+    "a\\b",
+    "a\0b",
+    "a\nb",
+    ".x",
+    "-x",
+    "x" * 256,
+    "é",
+    7,
+    None,
+    ["x"],
+    {},
+]
 OTHER = f"sha256:{'0' * 64}"
 
 
@@ -78,9 +96,16 @@ OTHER = f"sha256:{'0' * 64}"
     [
         *(put("entries", at, "name", to=name) for name in NO_NAMES for at in (0, 4)),
         *(put(kind, 0, "name", to=name) for name in NO_NAMES for kind in ("wheels", "debs", "files")),
-        *(put("images", 0, "name", to=name) for name in ["", "nginx", "../x:1", "docker.io/x:1", "docker.io/x:1@sha256:0", "docker.io/X:1"]),
+        *(
+            put("images", 0, "name", to=name)
+            for name in ["", "nginx", "../x:1", "docker.io/x:1", "docker.io/x:1@sha256:0", "docker.io/X:1"]
+        ),
         *(put("debs", 0, field, to="../x") for field in ("package", "archive", "release", "architecture")),
-        *(put(kind, 0, "version", to=text) for kind in ("wheels", "debs") for text in ("", "1 0", "1\x1b[2J", "\ud800", 1)),
+        *(
+            put(kind, 0, "version", to=text)
+            for kind in ("wheels", "debs")
+            for text in ("", "1 0", "1\x1b[2J", "\ud800", 1)
+        ),
         put("wheels", 0, "project", to="a/b"),
         put("tool", to="../x"),
         put("kind", to="delta"),
@@ -97,7 +122,22 @@ OTHER = f"sha256:{'0' * 64}"
         put("signers", to=lambda keys: [keys[0], keys[0]]),
         put("signers", to=[f"{number:064x}" for number in range(LIMITS.signers + 1)]),
         # keys that are not ours, or that are missing
-        *(drop(key) for key in ("content", "entries", "files", "images", "kind", "platforms", "release", "requires", "signers", "tool", "type")),
+        *(
+            drop(key)
+            for key in (
+                "content",
+                "entries",
+                "files",
+                "images",
+                "kind",
+                "platforms",
+                "release",
+                "requires",
+                "signers",
+                "tool",
+                "type",
+            )
+        ),
         lambda value: value.update(unknown=1),
         lambda value: value["entries"][5].update(mode=0o777),
         lambda value: value["files"][0].update(path="/etc"),

@@ -4,6 +4,7 @@ import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import pytest
 
@@ -21,6 +22,7 @@ AMD64, ARM64, ARMV7 = (Platform.parse(f"linux/{name}") for name in ("amd64", "ar
 OCI = "application/vnd.oci.image"
 DOCKER = "application/vnd.docker"
 LAYER_TYPE = f"{OCI}.layer.v1.tar+gzip"
+Described = dict[str, Any]  # a descriptor as JSON
 APP = Reference.parse("reg.example/team/app:1")
 
 
@@ -36,11 +38,11 @@ class Repository:
     path: str = "/v2/team/app"
     blobs: dict[str, bytes] = field(default_factory=dict)
 
-    def blob(self, data: bytes, media_type: str) -> dict[str, object]:
+    def blob(self, data: bytes, media_type: str) -> Described:
         self.server.on(f"{self.path}/blobs/{digest_of(data)}", ok(data))
         return {"mediaType": media_type, "digest": digest_of(data), "size": len(data)}
 
-    def document(self, document: object, tag: str = "", **headers: object) -> dict[str, object]:
+    def document(self, document: object, tag: str = "", **headers: object) -> Described:
         data = document if isinstance(document, bytes) else json.dumps(document).encode()
         media_type = document["mediaType"] if isinstance(document, dict) and "mediaType" in document else ""
         names = {"Docker_Content_Digest": digest_of(data), **({"Content_Type": media_type} if media_type else {})}
@@ -51,7 +53,7 @@ class Repository:
 
     def manifest(
         self, platform: str = "linux/amd64", layers: Sequence[object] = (), tag: str = "", docker: bool = False
-    ):
+    ) -> Described:
         names = dict(zip(("os", "architecture", "variant"), platform.split("/"), strict=False))
         config_type = f"{DOCKER}.container.image.v1+json" if docker else f"{OCI}.config.v1+json"
         config = self.blob(json.dumps({**names, "rootfs": {}}).encode(), config_type)
@@ -62,15 +64,15 @@ class Repository:
 
     def index(
         self, entries: Sequence[object], tag: str = "1", media_type: str = f"{OCI}.index.v1+json", **headers: object
-    ):
+    ) -> Described:
         return self.document({"schemaVersion": 2, "mediaType": media_type, "manifests": entries}, tag, **headers)
 
 
-def on(descriptor, platform: str):
+def on(descriptor: Described, platform: str) -> Described:
     return {**descriptor, "platform": dict(zip(("os", "architecture", "variant"), platform.split("/"), strict=False))}
 
 
-def plain(descriptor) -> Descriptor:
+def plain(descriptor: Described) -> Descriptor:
     return Descriptor(
         media_type=descriptor["mediaType"], digest=Digest.parse(descriptor["digest"]), size=descriptor["size"]
     )

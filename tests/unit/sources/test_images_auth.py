@@ -4,6 +4,7 @@ import base64
 import json
 import os
 import stat
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from urllib.parse import parse_qs
@@ -15,7 +16,7 @@ from hypothesis import strategies as st
 from bundler.errors import AuthenticationFailed, BundleError, InvalidDocument, ToolMissing
 from bundler.sources.registry_auth import RegistryAuth, parse_challenges
 from bundler.sources.registry_credentials import Credential, Credentials
-from bundler.transport import Request
+from bundler.transport import Request, Transport
 from tests.hostile_server import HostileServer, needs, ok, redirect, status
 
 BASIC = "Basic " + base64.b64encode(b"me:hunter2").decode()
@@ -32,14 +33,24 @@ def auths(host: str, pair: bytes = b"me:hunter2") -> dict[str, dict[str, str]]:
     return {host: {"auth": base64.b64encode(pair).decode()}}
 
 
-def ask(server: HostileServer, transport, credentials=None, realms=None) -> bytes:
+def ask(
+    server: HostileServer,
+    transport: Transport,
+    credentials: Credentials | None = None,
+    realms: Mapping[str, str] | None = None,
+) -> bytes:
     auth = RegistryAuth(transport=transport, credentials=credentials or Credentials(), realms=realms)
     return pull(server, transport, auth)
 
 
-def pull(server: HostileServer, transport, auth: RegistryAuth) -> bytes:
+def pull(server: HostileServer, transport: Transport, auth: RegistryAuth) -> bytes:
     request = Request(url=f"{server.url}/v2/", authorizer=auth.pull(server.url, REPOSITORY))
     return transport.get(request, limit=100).body
+
+
+def user(credentials: Credentials, host: str, repository: str = "x") -> str | None:
+    found = credentials.find(host, repository)
+    return found.username if found is not None else None
 
 
 def guarded(server: HostileServer, realm: str, token: str = "t0k", **extra: str) -> None:
@@ -215,10 +226,12 @@ def test_basic_without_credentials(server, transport):
 
 def test_basic_that_is_refused(server, transport, tmp_path):
     server.on("/v2/", status(401, WWW_Authenticate="Basic"))
-    with pytest.raises(AuthenticationFailed) as caught:
-        ask(server, transport, keep(tmp_path, auths=auths(server.address)))
-    assert len(server.seen) == 2
-    assert "hunter2" not in repr(caught.value) + str(caught.value)
+    auth = RegistryAuth(transport=transport, credentials=keep(tmp_path, auths=auths(server.address)))
+    for requests in (2, 3):  # what is known to be refused is shown once, not answered with itself
+        with pytest.raises(AuthenticationFailed) as caught:
+            pull(server, transport, auth)
+        assert len(server.seen) == requests
+        assert "hunter2" not in repr(caught.value) + str(caught.value)
 
 
 def test_no_secret_is_shown():
@@ -286,7 +299,7 @@ def test_docker_hub_has_many_names(tmp_path, key):
 
 def test_the_most_special_key_counts(tmp_path):
     found = keep(tmp_path, auths={**auths("h", b"a:1"), **auths("h/x/y", b"b:2")})
-    assert (found.find("h", "x/y/z").username, found.find("h", "x").username) == ("b", "a")
+    assert (user(found, "h", "x/y/z"), user(found, "h", "x")) == ("b", "a")
 
 
 def test_a_password_may_hold_colons(tmp_path):
@@ -309,7 +322,7 @@ def test_the_first_file_that_has_it_counts(tmp_path):
     empty.write_text("{}")
     first.write_text(json.dumps({"auths": auths("h", b"a:1")}))
     second.write_text(json.dumps({"auths": auths("h", b"b:2")}))
-    assert Credentials(files=(tmp_path / "none", empty, first, second)).find("h", "x").username == "a"
+    assert user(Credentials(files=(tmp_path / "none", empty, first, second)), "h") == "a"
 
 
 @pytest.mark.parametrize(
@@ -351,15 +364,15 @@ def test_a_helper_for_one_registry(tmp_path, helper):
     helper("one-1", ANSWER)
     credentials = keep(tmp_path, credHelpers={"reg.example": "one-1"}, auths=auths("other"))
     assert credentials.find("reg.example", "x") == Credential(username="reg.example", password="s3")
-    assert credentials.find("other", "x").username == "me"
+    assert user(credentials, "other") == "me"
     assert credentials.find("third", "x") is None
 
 
 def test_a_store_for_all_registries(tmp_path, helper):
     helper("all", ANSWER)
     credentials = keep(tmp_path, credsStore="all", auths={"h": {}})
-    assert credentials.find("h", "x").username == "h"
-    assert credentials.find("registry-1.docker.io", "x").username == "https://index.docker.io/v1/"
+    assert user(credentials, "h") == "h"
+    assert user(credentials, "registry-1.docker.io") == "https://index.docker.io/v1/"
 
 
 def test_a_helper_with_an_identity_token(tmp_path, helper):

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -22,11 +23,11 @@ SCHEMA2 = f"{DOCKER}.distribution.manifest.v2+json"
 LIST = f"{DOCKER}.distribution.manifest.list.v2+json"
 
 
-def parsed(document, declared=""):
+def parsed(document: object, declared: str = "") -> Manifest | Index:
     return parse_document(json.dumps(document).encode(), declared=declared)
 
 
-def without(document, key):
+def without(document: dict[str, Any], key: str) -> dict[str, Any]:
     return {name: value for name, value in document.items() if name != key}
 
 
@@ -56,7 +57,9 @@ def test_layers(media_type):
     ],
 )
 def test_foreign_layers(layer):
-    assert parsed({**MANIFEST, "layers": [layer]}).layers[0].foreign
+    manifest = parsed({**MANIFEST, "layers": [layer]})
+    assert isinstance(manifest, Manifest)
+    assert manifest.layers[0].foreign
 
 
 @pytest.mark.parametrize(

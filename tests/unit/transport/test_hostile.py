@@ -167,7 +167,7 @@ NOW = datetime(2030, 1, 2, 3, 4, 5, tzinfo=UTC)
     ],
 )
 def test_retry_after_is_respected(server, value, pause):
-    pauses = []
+    pauses: list[float] = []
     config = TransportConfig(sleep=pauses.append, now=lambda: NOW, jitter=lambda low, high: 0.0)
     transport = Transport(config)
     url = server.on("/a", status(429, Retry_After=value), ok(SMALL))
@@ -188,6 +188,26 @@ def test_a_pause_beyond_the_deadline_is_not_begun(server, transport, pauses):
     with pytest.raises(HttpFailure) as caught:
         transport.get(Request(url=url), limit=1000)
     assert (caught.value.retry_after, pauses) == (60, [])
+
+
+def test_silence_near_the_deadline_is_not_given_the_idle_time(server):
+    transport = Transport(TransportConfig(idle_timeout=60, total_timeout=0.3, lowest_speed=10**9))
+    with pytest.raises(Stalled) as caught:
+        transport.get(Request(url=server.on("/a", held(server))), limit=1)
+    assert caught.value.seconds == pytest.approx(0.3)
+    transport.close()
+
+
+def test_nothing_is_read_after_the_deadline(server):
+    class Slow(Bytes):
+        def write(self, data: memoryview) -> None:
+            super().write(data)
+            time.sleep(0.3)
+
+    transport = Transport(TransportConfig(total_timeout=0.25, lowest_speed=10**9))
+    with pytest.raises(Stalled):
+        transport.receive(Request(url=server.on("/a", ok(BODY))), size=len(BODY), sink=Slow())
+    transport.close()
 
 
 # --- large bodies ---------------------------------------------------------------------------------------------------
@@ -559,7 +579,9 @@ class Once:
     """An authorizer with one answer to a challenge."""
 
     def __init__(self, answer: str | None) -> None:
-        self.answer, self.known, self.challenges = answer, None, []
+        self.answer = answer
+        self.known: str | None = None
+        self.challenges: list[tuple[str, str | None]] = []
 
     def header(self) -> str | None:
         return self.known

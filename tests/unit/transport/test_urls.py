@@ -40,6 +40,7 @@ def test_origins(one, other, same):
 
 def test_userinfo_is_unquoted():
     bare, basic = split_userinfo("https://us%40er:p%3Aw@h:1/a?b#c")
+    assert basic is not None
     assert bare == "https://h:1/a?b"
     assert base64.b64decode(basic.removeprefix("Basic ")) == b"us@er:p:w"
     assert split_userinfo("http://h/") == ("http://h/", None)
