@@ -229,12 +229,13 @@ def tap(url: str, *, rate: float) -> Iterator[Tap]:
 class Killed:
     """What became of one command: how often it was killed, and for every whole result what was read on the way."""
 
-    kills: int = 0
+    kills: list[int] = field(default_factory=list)  # bytes read when each kill came
     read: list[int] = field(default_factory=list)
     results: list[str] = field(default_factory=list)
 
     def __str__(self) -> str:
-        return f"{self.kills} kills, {len(self.results)} whole results, bytes read {self.read}"
+        moments = f" at {', '.join(f'{at / 1e6:.0f}' for at in self.kills)} MB" if any(self.kills) else ""
+        return f"{len(self.kills)} kills{moments}, {len(self.results)} whole results, bytes read {self.read}"
 
 
 def kill_often(
@@ -253,13 +254,12 @@ def kill_often(
     """
     chance, found, before = random.Random(seed), Killed(), 0
     while True:
-        last = found.kills == kills
+        last = len(found.kills) == kills
         with start() as process:
             try:
                 out, err = process.communicate(timeout=None if last else chance.uniform(0, longest))
             except subprocess.TimeoutExpired:
-                _kill(process, counted)
-                found.kills += 1
+                found.kills.append(_kill(process, counted) - before)
                 continue
         assert process.returncode == 0, f"{process.returncode}: {out}{err}"
         now = counted.read() if counted else 0
@@ -271,18 +271,16 @@ def kill_often(
         clear()
 
 
-def _kill(process: "subprocess.Popen[str]", counted: Tap | None) -> None:
+def _kill(process: "subprocess.Popen[str]", counted: Tap | None) -> int:
     """Stop it first, so that what it has read can be counted at leisure; the kill finds it where it stood."""
     process.send_signal(signal.SIGSTOP)
+    read = counted.read() if counted else 0
+    process.kill()
+    process.communicate()
     if counted is not None:
-        read = counted.read()
-        process.kill()
-        process.communicate()
         time.sleep(0.1)
         counted.forget_unread(read)
-    else:
-        process.kill()
-        process.communicate()
+    return read
 
 
 # --- what two trees have in common

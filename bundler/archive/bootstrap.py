@@ -28,10 +28,7 @@ def bootstrap_of(locked: LockedBootstrap, sources: Mapping[str, bytes]) -> Boots
     """`sources` are the tool's files by their path below the folder, `__main__.py` among them."""
     ready = {f"{FOLDER}/{path}": data for path, data in sources.items()}
     ready[f"{FOLDER}/pythons.json"] = canonical.dump(
-        {
-            python: sorted(wheel.file for wheel in locked.wheels if python in wheel.pythons)
-            for python in locked.pythons
-        }
+        {python: sorted(wheel.file for wheel in locked.wheels if python in wheel.pythons) for python in locked.pythons}
     )
     wheels = {f"{FOLDER}/wheels/{wheel.file}": wheel for wheel in locked.wheels}
     members = [Member(name=name, size=len(ready[name])) for name in sorted(ready)]

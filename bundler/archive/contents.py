@@ -65,9 +65,7 @@ class _Shelf:
         return descriptor
 
     def ordered(self) -> tuple[Descriptor, ...]:
-        return tuple(
-            shelf[digest] for shelf in (self.documents, self.payloads) for digest in sorted(shelf)
-        )
+        return tuple(shelf[digest] for shelf in (self.documents, self.payloads) for digest in sorted(shelf))
 
 
 def contents_of(lock: Lock) -> Contents:
@@ -165,7 +163,5 @@ def _file(shelf: _Shelf, file: LockedFile) -> FileArtifact:
 def _artifact(
     shelf: _Shelf, kind: str, config: Descriptor, layer: Descriptor, title: str, **annotations: str
 ) -> Digest:
-    data = oci.artifact_manifest(
-        artifact_type=kind, config=config, layer=layer, title=title, annotations=annotations
-    )
+    data = oci.artifact_manifest(artifact_type=kind, config=config, layer=layer, title=title, annotations=annotations)
     return shelf.write(oci.MANIFEST_TYPE, data).digest

@@ -33,9 +33,7 @@ class Place:
 
     @property
     def header(self) -> bytes:
-        return tar.header(
-            name=self.member.name, size=self.member.size, aligned=self.member.aligned, offset=self.start
-        )
+        return tar.header(name=self.member.name, size=self.member.size, aligned=self.member.aligned, offset=self.start)
 
     @property
     def padding(self) -> bytes:

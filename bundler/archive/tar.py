@@ -3,6 +3,7 @@ and for names and sizes that ustar cannot hold (POSIX.1-2017 pax, IEEE 1003.1 `u
 
 Everything here makes bytes from values; nothing parses a header, because that is where two programs can differ.
 """
+
 BLOCK = 512
 ALIGNMENT = 4096  # of bodies that a file system may share (reflink) with a store
 ALIGNED_FROM = 64 << 10  # bodies of at least this many bytes are aligned

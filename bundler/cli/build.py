@@ -145,7 +145,9 @@ def create(
         reuse=reuse,
     )
     if len(passphrase_files) not in (0, 1, len(keys)):
-        raise Usage(message=f"{len(passphrase_files)} passphrase files for {len(keys)} keys", advice="One, or one each.")
+        raise Usage(
+            message=f"{len(passphrase_files)} passphrase files for {len(keys)} keys", advice="One, or one each."
+        )
     signing = [
         read_signing_key(path, passphrase_from(secret, prompt=f"Passphrase of {path}"))
         for path, secret in zip(keys, _one_each(passphrase_files, len(keys)), strict=True)

@@ -60,6 +60,7 @@ def cli() -> None:
 
 def main(arguments: list[str] | None = None) -> int:
     """Run a command and turn whatever ends it into an exit code; nothing below prints an error."""
+    stdout = sys.stdout
     try:
         cli.main(args=arguments, prog_name="bundle", standalone_mode=False)
     except BundleError as error:
@@ -72,9 +73,8 @@ def main(arguments: list[str] | None = None) -> int:
         click.echo("\ninterrupted; `create` and `install` go on where they stopped when run again", err=True)
         return 130
     except SystemExit as error:
-        # What click makes of a reader of our output that has gone, as `| head` does; else the end of a completion.
-        gone = isinstance(sys.stdout, click.utils.PacifyFlushWrapper)
-        return 141 if gone else int(error.code or 0)
+        # The end of a completion; or the reader of our output has gone, as `| head` does: click changes stdout then.
+        return int(error.code or 0) if sys.stdout is stdout else 141
     except OSError as error:
         click.echo(f"error: the system refused: {error}", err=True)
         return 52

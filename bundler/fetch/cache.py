@@ -77,5 +77,3 @@ def _copy(path: Path, offset: int, count: int, sink: Sink) -> None:
         raise NotReadable(path=str(path), why=error.strerror or str(error)) from None
     finally:
         os.close(descriptor)
-
-

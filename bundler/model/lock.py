@@ -227,4 +227,3 @@ def _file(fields: Fields) -> LockedFile:
         digest=fields.value("digest", Digest.parse),
         size=fields.integer("size"),
     )
-

@@ -152,7 +152,8 @@ def _deb_name(text: str) -> str:
 
 def _requirement(text: str) -> str:
     # What the resolver reads line by line must be one requirement: no option, no file, no URL, no second line.
-    if not text.isprintable() or text[:1] in ("", "-", "#", ".", " ") or any(mark in text for mark in "@\\#") or "://" in text:
+    unsafe = not text.isprintable() or any(mark in text for mark in ("@", "\\", "#", "://"))
+    if unsafe or text[:1] in ("", "-", ".", " "):
         raise Malformed(found=repr(text[:80]), expected="a requirement such as numpy>=2 (PEP 508, without a URL)")
     return text
 

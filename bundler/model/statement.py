@@ -184,7 +184,8 @@ def _check_kind(fields: Fields, path: str) -> None:
         raise Malformed(found=f"the type {kind[:40]!r}", expected=TYPE)
     unknown = sorted(set(requires) - FEATURES)
     if form != FORMAT or unknown:
-        raise NewerToolNeeded(path=path, needs=f"format {form}" if form != FORMAT else f"the features {', '.join(map(repr, unknown))[:200]}")
+        features = f"the features {', '.join(map(repr, unknown))[:200]}"
+        raise NewerToolNeeded(path=path, needs=features if form == FORMAT else f"format {form}")
 
 
 def _statement(fields: Fields) -> Statement:

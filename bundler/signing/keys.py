@@ -63,9 +63,7 @@ class SigningKey:
                     found=f"a passphrase of {len(passphrase)} bytes", expected=f"1 to {_PASSPHRASE_LIMIT} bytes"
                 )
             protection = serialization.BestAvailableEncryption(passphrase)
-        return self._key.private_bytes(
-            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, protection
-        )
+        return self._key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, protection)
 
 
 def generate() -> SigningKey:

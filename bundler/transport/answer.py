@@ -100,12 +100,12 @@ class Answer:
 
     def failure(self) -> BundleError:
         """The error that this answer is."""
-        url, message = redact(self.request.url), self._message()
+        url, message = redact(self.url), self._message()
         if self.status in (401, 403, 407):
             why = {401: "it asks for credentials (401)", 403: "forbidden (403)", 407: "the proxy asks for credentials"}
             return AuthenticationFailed(url=url, why=why[self.status])
         if self.status in (404, 410):
-            return NotFound(url=url, what=self.request.what or "the file")
+            return NotFound(url=redact(self.request.url), what=self.request.what or "the file")
         wait = retry_after(
             self.headers.get("retry-after"), now=self._config.now(), limit=self._config.retry_after_limit
         )

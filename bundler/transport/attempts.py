@@ -14,6 +14,7 @@ class Attempts:
         self.deadline = config.monotonic() + self.seconds
         self._made = 0
         self._fruitless = 0
+        self._over = False
 
     def failed(self, error: BundleError, *, progress: int = 0) -> None:
         """Wait until the next attempt is due. Raises `error` when it is final or no attempt is left."""
@@ -22,12 +23,16 @@ class Attempts:
         self._made += 1
         self._fruitless = 1 if progress >= self._config.progress else self._fruitless + 1
         delay = self._delay(error)
-        spent = self._fruitless >= self._config.attempts or self._made >= self._config.attempts_in_all
+        spent = self._over or self._fruitless >= self._config.attempts or self._made >= self._config.attempts_in_all
         if spent or self._config.monotonic() + delay >= self.deadline:
             if isinstance(error, Unreachable) and self._made > 1:
                 error.why += f" ({self._made} attempts)"
             raise error
         self._config.sleep(delay)
+
+    def exhaust(self) -> None:
+        """The next failure is the last."""
+        self._over = True
 
     def _delay(self, error: BundleError) -> float:
         """Full jitter under an exponential bound; what the server asked for is never undercut."""

@@ -35,9 +35,13 @@ def check_bootstrap_signatures(file: BundleFile, statement: Statement, layout: L
     """Every signer must have signed bootstrap.tar too. Raises BadSignature."""
     place = layout.place(BOOTSTRAP)
     start = place.body - place.body % mmap.ALLOCATIONGRANULARITY
-    with mmap.mmap(
-        file.descriptor, place.body + place.member.size - start, access=mmap.ACCESS_READ, offset=start
-    ) as mapped, memoryview(mapped) as view, view[place.body - start :] as data:
+    with (
+        mmap.mmap(
+            file.descriptor, place.body + place.member.size - start, access=mmap.ACCESS_READ, offset=start
+        ) as mapped,
+        memoryview(mapped) as view,
+        view[place.body - start :] as data,
+    ):
         for raw in statement.signers:
             key = PublicKey(raw)
             signature = file.body(layout.place(signature_name(BOOTSTRAP, key.keyid)))
@@ -45,9 +49,7 @@ def check_bootstrap_signatures(file: BundleFile, statement: Statement, layout: L
                 raise BadSignature(keyid=key.keyid, what=BOOTSTRAP, why="the bytes or the signature were changed")
 
 
-def check_bodies(
-    file: BundleFile, statement: Statement, layout: Layout, *, jobs: int, progress: Progress
-) -> None:
+def check_bodies(file: BundleFile, statement: Statement, layout: Layout, *, jobs: int, progress: Progress) -> None:
     """Hash every body that the statement lists. Raises DamagedContent, naming all that differ."""
     places = {place.member.name: place for place in layout.places}
     wanted = {entry.name: entry.digest for entry in statement.entries}

@@ -75,9 +75,7 @@ def create(
         partial.publish()
         resumed = partial.resumed
     transport.close()
-    return Created(
-        out=out, statement=statement, size=draft.layout.size, received=transport.received, resumed=resumed
-    )
+    return Created(out=out, statement=statement, size=draft.layout.size, received=transport.received, resumed=resumed)
 
 
 def read_lock(path: Path) -> Lock:

@@ -114,7 +114,9 @@ def _check_controls(file: BundleFile, statement: Statement, layout: Layout) -> N
         names = [line.partition(":")[0].lower() for line in lines if line[0] not in " \t"]
         wanted = {f"Package: {deb.package}", f"Version: {deb.version}", f"Architecture: {deb.architecture}"}
         if not wanted <= set(lines) or len(set(names)) < len(names) or not _OURS.isdisjoint(names):
-            expected = f"one stanza of {deb.package} {deb.version} {deb.architecture}, without {', '.join(sorted(_OURS))}"
+            expected = (
+                f"one stanza of {deb.package} {deb.version} {deb.architecture}, without {', '.join(sorted(_OURS))}"
+            )
             raise MalformedStatement(path=file.path, where=deb.name, found="another description", expected=expected)
 
 

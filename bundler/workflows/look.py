@@ -45,9 +45,7 @@ def inspect(path: Path) -> Inspected:
         signed = file.front()
         statement = parse_statement(signed.statement, path=str(path))
         check_signers(statement, signed)
-        layout = bundle_layout(
-            len(signed.statement), [keyid for keyid, _ in signed.inside], statement.entries
-        )
+        layout = bundle_layout(len(signed.statement), [keyid for keyid, _ in signed.inside], statement.entries)
         file.check_size(layout)
     sizes = {entry.digest: entry.size for entry in statement.entries}
     owners = Counter(digest for artifact in statement.artifacts for digest in set(artifact.members))

@@ -40,9 +40,7 @@ def statement_of_lock(
     draft = draft_of(lock, sources=tool_sources(), signers=tuple(signers))
     transport = Transport()
     with tempfile.TemporaryDirectory(prefix="bundle-statement-") as scratch:
-        digest = assemble(
-            draft.bootstrap, Path(scratch), sources_of(places, transport), jobs=jobs, progress=progress
-        )
+        digest = assemble(draft.bootstrap, Path(scratch), sources_of(places, transport), jobs=jobs, progress=progress)
     transport.close()
     return write_statement(draft.finished(digest))
 

@@ -8,7 +8,6 @@ import shutil
 import subprocess
 import sys
 import tempfile
-import urllib.request
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -26,10 +25,10 @@ from scripts.lab.bench_ways import (
     slow_ways,
     verify_ways,
 )
-from scripts.lab.images import MANIFEST, byte_count
 
 LAB = Path(__file__).resolve().parent
 VERBS = ("create", "verify", "install", "slow")
+MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 RATE, LATENCY, JOBS = 30e6, 0.08, (4, 8)
 MEMORY_LIMIT, DISK_LIMIT = 60.0, 1.01
 
@@ -55,18 +54,19 @@ class Report:
 def main() -> None:
     options = parse()
     with ExitStack() as stack:
-        work = Path(options.work or stack.enter_context(tempfile.TemporaryDirectory(dir="/var/tmp")))
-        lab = stack.enter_context(prepared(options, work.resolve()))
-        start = datetime.now(UTC)
-        load = os.getloadavg()[0]
+        work = Path(options.work or stack.enter_context(tempfile.TemporaryDirectory(dir="/var/tmp"))).resolve()
+        lab = stack.enter_context(prepared(options, work))
+        start, load = datetime.now(UTC), os.getloadavg()[0]
         reports = [REPORTS[verb](lab) for verb in (VERBS if options.verb == "all" else (options.verb,))]
-        head = (
-            f"{start:%Y-%m-%d}, `scripts/bench {shlex.join(sys.argv[1:])}`: {options.images} images of {options.layers} random "
-            f"layers of {options.bytes}, {lab.payload / 1e9:.2f} GB; medians of {options.runs} runs; load {load:.2f} at the start.\n\n"
-            f"{machine_line(work)}"
-        )
+        machine = machine_line(work)
+    head = (
+        f"{start:%Y-%m-%d}, `scripts/bench {shlex.join(sys.argv[1:])}`: {options.images} images of {options.layers}"
+        f" random layers of {options.bytes}B, {lab.payload / 1e9:.2f} GB in all. Medians of {options.runs} runs, load"
+        f" {load:.1f} at the start."
+    )
     targets = [target for report in reports for target in report.targets]
-    text = "\n\n".join([head, *(report.text for report in reports), "### Targets", target_table(targets)]) + "\n"
+    parts = [head, machine, *(report.text for report in reports), "### Targets", target_table(targets)]
+    text = "\n\n".join(parts) + "\n"
     print(text, end="")
     if options.markdown:
         options.markdown.write_text(text)
@@ -78,12 +78,16 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--runs", type=int, default=5, help="measured runs of each (default: 5)")
     parser.add_argument("--images", type=int, default=10, help="images in the registry (default: 10)")
     parser.add_argument("--layers", type=int, default=5, help="layers of each image (default: 5)")
-    parser.add_argument("--bytes", default="20M", metavar="SIZE", help="bytes of each layer: 64K, 20M… (default: 20M)")
-    parser.add_argument(
-        "--work", metavar="DIR", help="where output goes, on the disk to measure (default: below /var/tmp)"
-    )
+    parser.add_argument("--bytes", default="20M", metavar="SIZE", help="of each layer: 64K, 20M… (default: 20M)")
+    parser.add_argument("--work", metavar="DIR", help="a folder on the disk to measure (default: one in /var/tmp)")
     parser.add_argument("--markdown", type=Path, metavar="FILE", help="write the tables there, too")
     return parser.parse_args()
+
+
+def byte_count(text: str) -> int:
+    """A size as random-images takes it."""
+    factor = {"K": 1 << 10, "M": 1 << 20, "G": 1 << 30}.get(text[-1:].upper(), 1)
+    return int(text.rstrip("kKmMgG")) * factor
 
 
 # --- the lab
@@ -144,9 +148,8 @@ def write_inputs(work: Path, names: Sequence[str], variables: dict[str, str]) ->
 
 def layer_paths(url: str, name: str) -> list[str]:
     """Where the registry has the layers of an image."""
-    request = urllib.request.Request(f"{url}/v2/{name}/manifests/1", headers={"Accept": MANIFEST})
-    with urllib.request.urlopen(request) as answer:
-        return [f"v2/{name}/blobs/{layer['digest']}" for layer in json.load(answer)["layers"]]
+    manifest = json.loads(run("curl", "-sf", "-H", f"Accept: {MANIFEST}", f"{url}/v2/{name}/manifests/1"))
+    return [f"v2/{name}/blobs/{layer['digest']}" for layer in manifest["layers"]]
 
 
 def architecture() -> str:

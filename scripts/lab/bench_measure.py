@@ -62,8 +62,11 @@ class Bench:
 
     def __init__(self, work: Path, variables: Mapping[str, str]) -> None:
         self._out, self._log = work / "out", work / "log.txt"
-        # What a tool keeps in between belongs to its disk, too.
-        self._variables = {**os.environ, **variables, "OUT": str(self._out), "TMPDIR": str(self._out)}
+        # What a tool keeps in between belongs to its disk, too. Python's bytecode is compiled in the first run, as
+        # an installed tool's is.
+        folders = {"OUT": str(self._out), "TMPDIR": str(self._out), "PYTHONPYCACHEPREFIX": str(work / "bytecode")}
+        self._variables = {**os.environ, **variables, **folders}
+        self._variables.pop("PYTHONDONTWRITEBYTECODE", None)
 
     def alternate(self, ways: Sequence[Way], runs: int) -> list[Measured]:
         """Warm up each way once, then run all of them in turn, each round beginning with another."""

@@ -1,7 +1,10 @@
 import io
 import json
 import tarfile
+from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -61,7 +64,7 @@ def test_everything_is_known_before_the_first_byte(lock: Lock) -> None:
 def test_the_plan_changes_with_all_that_changes_bytes(lock: Lock) -> None:
     blobs = Blobs()
 
-    def draft(lock: Lock = lock, **facts) -> Draft:
+    def draft(lock: Lock = lock, **facts: Any) -> Draft:
         return draft_of(lock, **{"sources": SOURCES, "signers": BOTH, **facts})
 
     (wheel,) = lock.bootstrap.wheels
@@ -99,7 +102,7 @@ def test_the_plan_changes_with_all_that_changes_bytes(lock: Lock) -> None:
     assert draft(same).plan == draft().plan
 
 
-def test_the_same_arguments_give_the_same_bytes(tmp_path) -> None:
+def test_the_same_arguments_give_the_same_bytes(tmp_path: Path) -> None:
     first, second = (tiny_bundle(tmp_path, keys=(ALICE, BOB), name=name).path.read_bytes() for name in ("a", "b"))
     assert first == second
     assert first != tiny_bundle(tmp_path, keys=(ALICE, BOB), number=2, name="c").path.read_bytes()
@@ -113,7 +116,7 @@ def test_the_same_arguments_give_the_same_bytes(tmp_path) -> None:
         (lambda lock: replace(lock, files=(replace(lock.files[0], name="../x"),)), "file name"),
     ],
 )
-def test_what_no_reader_would_take_is_not_begun(lock: Lock, change, why: str) -> None:
+def test_what_no_reader_would_take_is_not_begun(lock: Lock, change: Callable[[Lock], Lock], why: str) -> None:
     with pytest.raises(MalformedStatement, match=why):
         draft_of(change(lock), sources=SOURCES, signers=())
 
@@ -132,7 +135,7 @@ def test_sizes_at_odds(lock: Lock) -> None:
         )
 
 
-def test_bootstrap(tmp_path) -> None:
+def test_bootstrap(tmp_path: Path) -> None:
     """A plain tar of the tool's files and its wheels, which says what serves which Python."""
     wheels = (make_wheel("zeta"), make_wheel("alpha"))
     bundle = tiny_bundle(tmp_path, wheels=wheels)

@@ -1,5 +1,6 @@
+import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -63,7 +64,7 @@ def test_front(made: TinyBundle) -> None:
         for entry in made.statement.entries:
             got, buffer = bytearray(), bytearray(1000)
             file.stream(made.layout.place(entry.name), got.extend, buffer)
-            assert entry.digest == type(entry.digest).of(got)
+            assert entry.digest == type(entry.digest).of(bytes(got))
 
 
 def test_a_front_without_signatures(tmp_path: Path) -> None:
@@ -143,17 +144,16 @@ def test_any_front(tmp_path_factory: pytest.TempPathFactory, data: bytes) -> Non
 def test_every_flipped_bit_of_the_front(made: TinyBundle, tmp_path: Path) -> None:
     """Either the front does not read, or it says something else: nothing is lost on the way to the judge."""
     data = made.path.read_bytes()[: made.layout.place(BOOTSTRAP).start + tar.BLOCK]
-    whole = read_front(tmp_path, data)
-    padding = [at for place in made.layout.places[:3] for at in range(place.body + place.member.size, place.end)]
-    for at in range(0, len(data), 3):
-        if at in padding:
-            continue  # check_frame's part
-        changed = data[:at] + bytes([data[at] ^ 1 << at % 8]) + data[at + 1 :]
-        try:
-            found = read_front(tmp_path, changed)
-        except (HeaderMismatch, NotABundle):
-            continue
-        assert (found.statement, found.inside) != (whole.statement, whole.inside)
+    padding = {at for place in made.layout.places[:3] for at in range(place.body + place.member.size, place.end)}
+    with opened(tmp_path, data) as file, file_to_change(tmp_path) as change:
+        whole = file.front()
+        for at in sorted(set(range(0, len(data), 11)) - padding):  # the padding is check_frame's part
+            change(at, data[at] ^ 1 << at % 8)
+            with contextlib.suppress(HeaderMismatch, NotABundle):
+                found = file.front()
+                assert (found.statement, found.inside) != (whole.statement, whole.inside)
+            change(at, data[at])
+        assert file.front() == whole
 
 
 def test_every_byte_of_the_frame_is_checked(made: TinyBundle, tmp_path: Path) -> None:
@@ -161,7 +161,7 @@ def test_every_byte_of_the_frame_is_checked(made: TinyBundle, tmp_path: Path) ->
     bodies = {at for place in made.layout.places for at in range(place.body, place.body + place.member.size)}
     with opened(tmp_path, data) as file, file_to_change(tmp_path) as change:
         frame = [at for at in range(len(data)) if at not in bodies]
-        for at in frame[::7]:
+        for at in frame[::13]:
             change(at, data[at] ^ 0x40)
             with pytest.raises(HeaderMismatch) as caught:
                 file.check_frame(made.layout)
@@ -171,7 +171,7 @@ def test_every_byte_of_the_frame_is_checked(made: TinyBundle, tmp_path: Path) ->
 
 
 @contextmanager
-def file_to_change(tmp_path: Path) -> Iterator:
+def file_to_change(tmp_path: Path) -> Iterator[Callable[[int, int], object]]:
     with (tmp_path / "x.bundle").open("r+b") as file:
         yield lambda at, value: os.pwrite(file.fileno(), bytes([value]), at)
 

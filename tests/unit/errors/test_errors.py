@@ -44,9 +44,10 @@ def test_words_come_from_facts(error: type[BundleError]) -> None:
     made = example(error)
     for text in (made.summary, made.detail, made.hint):
         assert isinstance(text, str)
-        assert "\n\n" not in text and text == text.strip()
+        assert "\n\n" not in text
+        assert text == text.strip()
         assert not text.startswith("None")
-    assert made.summary and "\n" not in made.summary
+    assert len(made.summary.splitlines()) == 1
     said = made.summary + made.detail + made.hint
     facts = [getattr(made, field.name) for field in dataclasses.fields(made)]  # type: ignore[arg-type]
     assert any(str(fact) in said or not isinstance(fact, (str, int)) for fact in facts)
@@ -84,7 +85,8 @@ def test_all_are_exported_and_documented() -> None:
     assert sorted(errors.__all__) == errors.__all__
     for error in CLASSES:
         doc = inspect.getdoc(error) or ""
-        assert doc.endswith(".") and not doc.startswith(f"{error.__name__}("), error  # a dataclass's own docstring
+        assert doc.endswith("."), error
+        assert not doc.startswith(f"{error.__name__}("), error  # what dataclass writes where there is none
 
 
 def test_facts_are_immutable() -> None:

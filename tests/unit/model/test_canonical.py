@@ -1,3 +1,4 @@
+import contextlib
 import json
 import time
 
@@ -7,16 +8,19 @@ from hypothesis import strategies as st
 
 from bundler.errors import Malformed
 from bundler.model import canonical
+from tests import strategies
 
 LARGEST = (1 << 53) - 1
 scalars = st.none() | st.booleans() | st.integers(-LARGEST, LARGEST) | st.text()
 values = st.recursive(scalars, lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner), max_leaves=20)
 
 
+@strategies.fewer(2)
 @given(values)
 def test_round_trip(value: canonical.Json) -> None:
     data = canonical.dump(value)
-    assert data.isascii() and data.endswith(b"\n") and data.count(b"\n") == 1
+    assert data.isascii()
+    assert data.index(b"\n") == len(data) - 1
     loaded = canonical.load(data)
     assert loaded == value
     assert canonical.dump(loaded) == data
@@ -89,7 +93,5 @@ def test_no_float_is_written() -> None:
 
 @given(st.binary())
 def test_total(data: bytes) -> None:
-    try:
+    with contextlib.suppress(Malformed):
         canonical.load(data)
-    except Malformed:
-        pass

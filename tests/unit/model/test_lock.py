@@ -1,5 +1,7 @@
 import random
 from dataclasses import replace
+from pathlib import Path
+from typing import TypeVar
 
 import pytest
 from hypothesis import given
@@ -9,6 +11,8 @@ from bundler.model.lock import Lock, deb_file, parse_lock
 from bundler.model.lock_text import write_lock
 from tests import strategies
 from tests.bundles import tiny_bundle
+
+T = TypeVar("T")
 
 
 def settled(lock: Lock) -> Lock:
@@ -29,7 +33,7 @@ def settled(lock: Lock) -> Lock:
 def shuffled(lock: Lock, seed: int) -> Lock:
     """The same lock with the entries of every list in another order."""
 
-    def mix(entries: tuple[object, ...]) -> tuple[object, ...]:
+    def mix(entries: tuple[T, ...]) -> tuple[T, ...]:
         return tuple(random.Random(seed).sample(entries, len(entries)))
 
     return replace(
@@ -138,7 +142,7 @@ def test_missing_key(text: str, key: str) -> None:
 
 
 @pytest.mark.parametrize("kind", ["images", "wheels", "debs", "files"])
-def test_a_name_twice(tmp_path, kind: str) -> None:
+def test_a_name_twice(tmp_path: Path, kind: str) -> None:
     lock = tiny_bundle(tmp_path).lock
     with pytest.raises(InvalidDocument) as caught:
         parse_lock(write_lock(replace(lock, **{kind: getattr(lock, kind)[:1] * 2})), file="images.lock")
@@ -147,7 +151,7 @@ def test_a_name_twice(tmp_path, kind: str) -> None:
     assert problem.line > 1
 
 
-def test_a_bootstrap_wheel_twice(tmp_path) -> None:
+def test_a_bootstrap_wheel_twice(tmp_path: Path) -> None:
     lock = tiny_bundle(tmp_path).lock
     with pytest.raises(InvalidDocument, match="a second time"):
         parse_lock(write_lock(replace(lock, bootstrap=replace(lock.bootstrap, wheels=lock.wheels * 2))), file="x")

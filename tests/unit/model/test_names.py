@@ -76,4 +76,7 @@ def test_a_segment_stays_in_its_folder(text: str) -> None:
         name = check_segment(text)
     except Malformed:
         return
-    assert name.isascii() and name.isprintable() and not set(name) & set("/\\ ") and name[0] not in ".-"
+    assert name.isascii()
+    assert name.isprintable()
+    assert not set(name) & set("/\\ ")
+    assert name[0] not in ".-"

@@ -10,13 +10,15 @@ import pytest
 from bundler.archive.reader import BundleFile
 from bundler.errors import NotASite
 from bundler.signing.trust import judge
-from bundler.site import generation
-from bundler.support import files
+from bundler.site import generation, state
+from bundler.store.blobs import BlobStore
+from bundler.support import clock, files
 from bundler.support.progress import Silent
 from bundler.workflows import install as module
 from bundler.workflows.install import install
-from tests.bundles import ALICE, FILES, TinyBundle, make_deb, make_wheel, tiny_bundle
+from tests.bundles import ALICE, FILES, TinyBundle, tiny_bundle
 from tests.campaigns import tree_of
+from tests.content import make_deb, make_wheel
 
 DATE = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 
@@ -34,27 +36,38 @@ class Killed(BaseException):
 
 
 def put(made: TinyBundle, root: Path) -> bool:
-    return install(
-        made.path, root, keys=made.publics, threshold=None, jobs=2, progress=Silent()
-    ).changed
+    return install(made.path, root, keys=made.publics, threshold=None, jobs=2, progress=Silent()).changed
 
 
-@pytest.fixture
-def first(tmp_path: Path) -> TinyBundle:
-    return tiny_bundle(tmp_path, name="first.bundle")
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("bundles")
 
 
-@pytest.fixture
-def second(tmp_path: Path) -> TinyBundle:
+@pytest.fixture(scope="module")
+def first(folder: Path) -> TinyBundle:
+    return tiny_bundle(folder, name="first.bundle")
+
+
+@pytest.fixture(scope="module")
+def second(folder: Path) -> TinyBundle:
     wheels, debs = (make_wheel("tiny", "2.0"),), (make_deb("hello", "1:2.11-1", "amd64"),)
     return tiny_bundle(
-        tmp_path, name="second.bundle", number=2, wheels=wheels, debs=debs, files={**FILES, "more.txt": b"more\n"}
+        folder, name="second.bundle", number=2, wheels=wheels, debs=debs, files={**FILES, "more.txt": b"more\n"}
     )
+
+
+@pytest.fixture(scope="module")
+def straight(folder: Path, first: TinyBundle, second: TinyBundle) -> dict[str, str]:
+    """What a site is after both releases, undisturbed."""
+    for made in (first, second):
+        assert put(made, folder / "straight")
+    return tree_of(folder / "straight")
 
 
 POINTS: dict[str, tuple[object, str]] = {
     "before the first blob": (module, "_store_blob"),
-    "before the blobs are settled": (module.BlobStore, "settle"),
+    "before the blobs are settled": (BlobStore, "settle"),
     "before the generation": (generation, "build"),
     "before the first view": (generation, "build_registry"),
     "before the last view": (generation, "build_files"),
@@ -62,29 +75,31 @@ POINTS: dict[str, tuple[object, str]] = {
     "before apt is signed": (generation, "sign_apt"),
     "before the state": (module, "write_state"),
     "before the switch": (generation, "switch"),
+    "after the switch": (generation, "switch"),
 }
 
 
 @pytest.mark.parametrize("point", POINTS)
-@pytest.mark.parametrize("late", [False, True], ids=["at it", "after it"])
 def test_killed_and_run_again(
-    tmp_path: Path, first: TinyBundle, second: TinyBundle, monkeypatch: pytest.MonkeyPatch, point: str, late: bool
+    tmp_path: Path,
+    first: TinyBundle,
+    second: TinyBundle,
+    straight: dict[str, str],
+    monkeypatch: pytest.MonkeyPatch,
+    point: str,
 ) -> None:
     """The old release is in use until the switch, and the second run ends where an undisturbed one would."""
-    straight, root = tmp_path / "straight", tmp_path / "root"
-    for made in (first, second):
-        assert put(made, straight)
+    root = tmp_path / "root"
     assert put(first, root)
-    before = (root / "current").readlink()
-    place, name = POINTS[point]
+    before, (place, name) = (root / "current").readlink(), POINTS[point]
+    after = point.startswith("after")
     with monkeypatch.context() as patched:
-        patched.setattr(place, name, killer(getattr(place, name), late=late))
+        patched.setattr(place, name, killer(getattr(place, name), late=after))
         with pytest.raises(Killed):
             put(second, root)
-    switched = (root / "current").readlink() != before
-    assert switched == (late and name == "switch")
-    assert put(second, root) != switched
-    assert tree_of(root) == tree_of(straight)
+    assert ((root / "current").readlink() != before) == after
+    assert put(second, root) != after
+    assert tree_of(root) == straight
     assert not put(second, root)
 
 
@@ -104,7 +119,7 @@ def test_other_content_under_the_number_of_a_killed_installation(
     root = tmp_path / "root"
     put(first, root)
     with monkeypatch.context() as patched:
-        patched.setattr(module, "write_state", killer(module.write_state, late=False))
+        patched.setattr(module, "write_state", killer(state.write_state, late=False))
         with pytest.raises(Killed):
             put(second, root)
     again = tiny_bundle(tmp_path, name="again.bundle", number=2, files={"again.txt": b"again\n"})
@@ -156,10 +171,10 @@ def test_the_date_of_apt_grows(
 ) -> None:
     """Also when the clock goes back in between, and at several switches within one second."""
     root = tmp_path / "root"
-    monkeypatch.setattr(module.clock, "now", lambda: DATE)
+    monkeypatch.setattr(clock, "now", lambda: DATE)
     put(first, root)
     assert dates(root) == [DATE]
-    monkeypatch.setattr(module.clock, "now", lambda: DATE - timedelta(days=30))
+    monkeypatch.setattr(clock, "now", lambda: DATE - timedelta(days=30))
     put(second, root)
     assert dates(root) == [DATE + timedelta(seconds=1)]
     other = tiny_bundle(tmp_path, name="other.bundle", line="other")

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from bundler.errors import BundleError, Malformed, StateDamaged, TrustChanged, Usage
 from bundler.model.digest import Digest
+from bundler.signing.keys import PublicKey
 from bundler.signing.trust import Trust
 from bundler.site.state import SiteState, read_state, settle_trust, write_state
 from tests.bundles import ALICE, BOB, CAROL, tiny_bundle
@@ -115,7 +116,7 @@ def test_trust_is_pinned() -> None:
 
 
 def test_trust_at_first() -> None:
-    def first(keys, threshold) -> Trust:
+    def first(keys: tuple[PublicKey, ...], threshold: int | None) -> Trust:
         return settle_trust(SiteState(), root=Path("root"), keys=keys, threshold=threshold)
 
     assert first((ALICE.public,), None) == Trust(keys=(ALICE.public,), threshold=1)

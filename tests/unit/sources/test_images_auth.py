@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bundler.errors import AuthenticationFailed, BundleError, InvalidDocument, ToolMissing
+from bundler.errors import AuthenticationFailed, BundleError, HttpFailure, InvalidDocument, ToolMissing
 from bundler.sources.registry_auth import RegistryAuth, parse_challenges
 from bundler.sources.registry_credentials import Credential, Credentials
 from bundler.transport import Request, Transport
@@ -155,6 +155,13 @@ def test_a_token_answer_without_a_token(server, transport, answer):
     guarded(server, server.on("/token", ok(answer)))
     with pytest.raises(AuthenticationFailed):
         ask(server, transport)
+
+
+def test_a_token_service_that_is_down_is_not_asked_for_ever(server, transport):
+    guarded(server, server.on("/token", status(503)))
+    with pytest.raises(HttpFailure):
+        ask(server, transport)
+    assert (len(server.seen_at("/token")), len(server.seen_at("/v2/"))) == (6, 1)
 
 
 def test_an_endless_token_answer(server, transport):

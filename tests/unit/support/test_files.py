@@ -201,9 +201,9 @@ def test_a_lock_holds_on_a_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyP
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(os, "pwrite", full)
-    with files.exclusive(tmp_path / "lock", what="it"):
-        with pytest.raises(Busy) as caught, files.exclusive(tmp_path / "lock", what="it"):
-            pass
+    held, again = (files.exclusive(tmp_path / "lock", what="it") for _ in range(2))
+    with held, pytest.raises(Busy) as caught, again:
+        pass
     assert caught.value.holder == "another process"
 
 

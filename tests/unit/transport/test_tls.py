@@ -1,6 +1,8 @@
 """TLS, private authorities and proxies: what the environment says holds."""
 
 import ipaddress
+import select
+import socket
 import ssl
 from datetime import UTC, datetime, timedelta
 
@@ -10,9 +12,9 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from bundler.errors import BadCertificate, NotReadable, Unreachable, UnsafeRedirect
-from bundler.transport import Request
-from tests.hostile_server import HostileServer, ok, raw, redirect
+from bundler.errors import BadCertificate, NotReadable, Stalled, Unreachable, UnsafeRedirect
+from bundler.transport import Request, Transport, TransportConfig
+from tests.hostile_server import Answer, Bytes, HostileServer, Seen, head, ok, ranged, raw, redirect
 
 
 @pytest.fixture(scope="module")
@@ -81,9 +83,12 @@ def test_https_is_not_left_for_http(secure, server, certificate, transport, monk
     assert server.seen == []
 
 
-def test_no_tls_where_it_was_promised(server, transport):
-    with pytest.raises(Unreachable):
+def test_no_tls_where_it_was_promised(server):
+    """Whether a plain server hangs up or waits for more depends on what it takes the handshake for."""
+    transport = Transport(TransportConfig(connect_timeout=0.5, idle_timeout=0.5, attempts=1))
+    with pytest.raises((Unreachable, Stalled)):
         transport.get(Request(url=server.url.replace("http:", "https:") + "/"), limit=1)
+    transport.close()
 
 
 def test_a_proxy_of_the_environment_is_used(server, transport, monkeypatch):
@@ -93,6 +98,34 @@ def test_a_proxy_of_the_environment_is_used(server, transport, monkeypatch):
     assert transport.get(Request(url="http://example.invalid/a"), limit=9).body == b"by proxy"
     monkeypatch.setenv("no_proxy", "127.0.0.1")
     assert transport.get(Request(url=server.on("/direct", ok(b"x"))), limit=9).body == b"x"
+
+
+def tunnel(host: str, port: int) -> Answer:
+    """A CONNECT proxy's answer: bytes both ways until one side ends (RFC 9110 section 9.3.6)."""
+
+    def answer(_: Seen, client: socket.socket) -> bool:
+        with socket.create_connection((host, port)) as target:
+            client.sendall(head(200, {}))
+            ways = {client: target, target: client}
+            while True:
+                for source in select.select(list(ways), [], [], 5)[0]:
+                    data = source.recv(65536)
+                    if not data:
+                        return False
+                    ways[source].sendall(data)
+
+    return answer
+
+
+def test_tls_through_a_proxy(server, secure, certificate, transport, monkeypatch):
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(certificate[0]))
+    monkeypatch.setenv("https_proxy", server.url)
+    host, port = secure.address.split(":")
+    server.on(secure.address, tunnel(host, int(port)))
+    sink = Bytes()
+    transport.receive(Request(url=secure.on("/a", ranged(b"x" * 100_000))), size=100_000, sink=sink)
+    assert sink.data == b"x" * 100_000
+    assert [each.method for each in server.seen] == ["CONNECT"]
 
 
 def test_a_proxy_that_refuses(server, transport, monkeypatch):

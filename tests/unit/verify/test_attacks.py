@@ -1,7 +1,7 @@
 """Bundles that somebody changed, without any key: each refused under its own name, and nothing is written."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -24,6 +24,7 @@ from bundler.errors import (
     Unsigned,
     UntrustedSigner,
 )
+from bundler.signing.keys import PublicKey
 from bundler.signing.trust import Trust
 from bundler.support.progress import Silent
 from bundler.workflows.install import install
@@ -36,7 +37,9 @@ def made(tmp_path: Path) -> TinyBundle:
     return tiny_bundle(tmp_path, files={**FILES, "one": b"one\n", "two": b"two\n"})
 
 
-def refused(path: Path, error: type[BundleError], *, keys=(ALICE.public,), threshold: int = 1) -> BundleError:
+def refused(
+    path: Path, error: type[BundleError], *, keys: Sequence[PublicKey] = (ALICE.public,), threshold: int = 1
+) -> BundleError:
     """Both `verify` and `install` refuse, alike, and `install` makes nothing."""
     with pytest.raises(BundleError) as checked:
         verify(path, keys=keys, threshold=threshold, jobs=1, progress=Silent())

@@ -8,12 +8,13 @@ from pathlib import Path
 import pytest
 
 from bundler.errors import BadSignature, DamagedContent
+from bundler.signing.keys import SigningKey
 from tests.bundles import ALICE, BOB, tiny_bundle
 from tests.campaigns import flip_all, refusal, regions_of, some_bits
 
 
 @pytest.mark.parametrize("keys", [(ALICE,), (ALICE, BOB)], ids=["one key", "two keys"])
-def test_bits_of_the_frame(tmp_path: Path, keys) -> None:
+def test_bits_of_the_frame(tmp_path: Path, keys: tuple[SigningKey, ...]) -> None:
     made = tiny_bundle(tmp_path, keys=keys, images={}, wheels=(), debs=(), files={"a": b"a"}, sources={"a.py": b""})
     frame, _ = regions_of(made.layout)
     assert flip_all(made, some_bits(frame, 1000, seed=1)) > 1000

@@ -315,7 +315,9 @@ _JSON = st.recursive(
 
 
 @given(st.data(), _JSON)
-def test_any_value_anywhere(tmp_path_factory: pytest.TempPathFactory, made: TinyBundle, data, value) -> None:
+def test_any_value_anywhere(
+    tmp_path_factory: pytest.TempPathFactory, made: TinyBundle, data: st.DataObject, value: Any
+) -> None:
     """One value of a good statement is replaced by any other: refused, or the same statement."""
     document = json.loads(write_statement(made.statement))
     place: Any = document
