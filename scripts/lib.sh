@@ -85,19 +85,23 @@ need_venv() {
     exec 9>&-
 }
 
-# need_registry: REGISTRY is Debian's docker-registry. Unpacked into the cache, not installed: the package would
-# start a service on the machine.
-need_registry() {
-    local folder=$CACHE/docker-registry
-    REGISTRY=$folder/usr/bin/docker-registry
-    [ ! -x "$REGISTRY" ] || return 0
-    apt_lists
-    say "apt: unpacking docker-registry into $folder"
-    local scratch
-    scratch=$(mktemp -d)
-    (cd "$scratch" && quietly apt-get -o APT::Sandbox::User=root download docker-registry && dpkg-deb -x ./*.deb root) \
-        || die "could not get docker-registry"
-    mkdir -p "$CACHE"
-    mv -T "$scratch/root" "$folder" 2>/dev/null || [ -x "$REGISTRY" ] || die "could not unpack docker-registry"
-    rm -rf "$scratch"
+# unpacked PACKAGE: the folder with the files of a Debian package. Unpacked into the cache, not installed: the
+# installation of a server would start it on this machine.
+unpacked() {
+    local folder=$CACHE/unpacked/$1 scratch
+    if [ ! -d "$folder" ]; then
+        apt_lists
+        say "apt: unpacking $1 into $folder"
+        scratch=$(mktemp -d)
+        (cd "$scratch" && quietly apt-get -o APT::Sandbox::User=root download "$1" && dpkg-deb -x ./*.deb root) \
+            || die "could not get $1"
+        mkdir -p "$CACHE/unpacked"
+        chmod 755 "$scratch/root"
+        mv -T "$scratch/root" "$folder" 2>/dev/null || [ -d "$folder" ] || die "could not unpack $1"
+        rm -rf "$scratch"
+    fi
+    printf '%s\n' "$folder"
 }
+
+# need_registry: REGISTRY is Debian's docker-registry.
+need_registry() { REGISTRY=$(unpacked docker-registry)/usr/bin/docker-registry; }

@@ -5,15 +5,18 @@ import contextlib
 import hashlib
 import os
 import random
+import shutil
 import signal
 import socket
 import stat
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -34,6 +37,21 @@ _CHUNK = 64 << 10
 # --- a folder with a profile, a lock and a key, and the command line in it
 
 
+@cache
+def _frozen() -> "tempfile.TemporaryDirectory[str]":
+    folder = tempfile.TemporaryDirectory(prefix="bundle-tool-")
+    for name in ("bundler", "manifests"):
+        shutil.copytree(ROOT / name, Path(folder.name) / name, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, folder.name)
+    return folder
+
+
+def frozen_tool() -> Path:
+    """A copy of the tool: a bundle carries its sources, so an edit during a campaign would change the bytes."""
+    return Path(_frozen().name)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Workshop:
     """Where `bundle` is run as a user runs it. `upstreams` become BUNDLE_UPSTREAM."""
@@ -47,7 +65,7 @@ class Workshop:
         return {
             **known,
             "BUNDLE_UPSTREAM": " ".join(f"{host}={url}" for host, url in self.upstreams.items()),
-            "PYTHONPATH": str(ROOT),
+            "PYTHONPATH": str(frozen_tool()),
         }
 
     def start(self, *arguments: str, **options: object) -> "subprocess.Popen[str]":

@@ -60,6 +60,15 @@ def require_go_tool(name: str) -> str:
     return str(Path(built.stdout.strip()) / name)
 
 
+@cache
+def unpacked(package: str) -> Path:
+    """The files of a Debian package that is not installed, for programs that would start as services."""
+    command = ["bash", "-euo", "pipefail", "-c", '. "$0"; unpacked "$1"', str(SCRIPTS / "lib.sh"), package]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    require(package, done.returncode == 0, done.stderr.strip())
+    return Path(done.stdout.strip())
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Upstream:
     """A running registry on loopback. `storage` is its root directory (below it: docker/registry/v2/…)."""

@@ -115,7 +115,7 @@ class BundleFile:
             at = next((at for at, (a, b) in enumerate(zip(found, expected, strict=False)) if a != b), len(found))
             raise HeaderMismatch(path=self.path, entry=entry, offset=offset + at)
 
-    def stream(self, place: Place, take: Callable[[memoryview], object], buffer: bytearray) -> None:
+    def stream(self, place: Place, take: Callable[[memoryview], object], buffer: bytearray | memoryview) -> None:
         """Give the body of a place to `take`, piece by piece, through `buffer`. Raises DamagedContent."""
         view = memoryview(buffer)
         offset, end = place.body, place.body + place.member.size

@@ -11,9 +11,9 @@ from bundler.cli.options import (
     jobs_option,
     json_option,
     pairs,
-    passphrase_from,
     quiet_option,
     realm_option,
+    signing_key,
     upstream_option,
 )
 from bundler.cli.progress import human, progress_of
@@ -133,7 +133,6 @@ def create(
       bundle create --lock images.lock --key release.key -o site.bundle
       bundle create --key release.key -o new.bundle --reuse old.bundle
     """
-    from bundler.signing.keys import read_signing_key
     from bundler.transport import Upstreams
     from bundler.workflows.create import Places
     from bundler.workflows.create import create as run
@@ -149,7 +148,7 @@ def create(
             message=f"{len(passphrase_files)} passphrase files for {len(keys)} keys", advice="One, or one each."
         )
     signing = [
-        read_signing_key(path, passphrase_from(secret, prompt=f"Passphrase of {path}"))
+        signing_key(path, secret)
         for path, secret in zip(keys, _one_each(passphrase_files, len(keys)), strict=True)
     ]
     with progress_of("create", quiet=quiet) as progress:

@@ -3,12 +3,15 @@
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from bundler.errors import Malformed, Usage
 from bundler.support.files import read_file
+
+if TYPE_CHECKING:
+    from bundler.signing.keys import SigningKey
 
 F = TypeVar("F", bound=Callable[..., Any])
 PATH = click.Path(path_type=Path)
@@ -66,6 +69,16 @@ def pairs(values: Sequence[str], option: str) -> dict[str, str]:
             raise Malformed(found=repr(value[:80]), expected=f"HOST=URL for {option}")
         found[host] = url
     return found
+
+
+def signing_key(path: Path, passphrase_file: Path | None) -> "SigningKey":
+    """A private key; one that other users can read is used, and said to be."""
+    from bundler.signing.keys import read_signing_key
+
+    key = read_signing_key(path, passphrase_from(passphrase_file, prompt=f"Passphrase of {path}"))
+    if path.stat().st_mode & 0o077:
+        click.echo(f"note: {path} can be read by others; `chmod 600 {path}` ends that", err=True)
+    return key
 
 
 def passphrase_from(file: Path | None, *, prompt: str, confirm: bool = False) -> Callable[[], bytes | None]:

@@ -11,6 +11,7 @@ from bundler.cli.options import (
     passphrase_from,
     passphrase_option,
     quiet_option,
+    signing_key,
     upstream_option,
 )
 from bundler.cli.progress import progress_of
@@ -114,13 +115,12 @@ def sign(file: Path, key: Path | None, attach: Path | None, pub: Path | None, pa
     Example:
       bundle sign site.bundle --key second.key
     """
-    from bundler.signing.keys import read_public_key, read_signing_key
+    from bundler.signing.keys import read_public_key
     from bundler.workflows.sign import attach as attach_signature
     from bundler.workflows.sign import sign as run
 
     if key is not None and attach is None and pub is None:
-        signing = read_signing_key(key, passphrase_from(passphrase_file, prompt=f"Passphrase of {key}"))
-        beside = run(file, signing)
+        beside = run(file, signing_key(key, passphrase_file))
     elif attach is not None and pub is not None and key is None:
         beside = attach_signature(file, read_public_key(pub), attach)
     else:

@@ -12,6 +12,7 @@ from bundler.model.digest import Digest
 from bundler.model.statement import BLOB_PREFIX, parse_statement
 from bundler.signing.keys import PublicKey
 from bundler.store.blobs import BlobStore
+from bundler.support.buffers import page_buffer
 from bundler.transport import Sink
 
 
@@ -61,7 +62,7 @@ class Cache:
 
 def _copy(path: Path, offset: int, count: int, sink: Sink) -> None:
     """Raises NotReadable."""
-    buffer = memoryview(bytearray(CHUNK))
+    buffer = page_buffer(CHUNK)
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except OSError as error:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from bundler.errors import Malformed, NotReadable, WrongBytes
 from bundler.model.digest import Digest
+from bundler.support.buffers import page_buffer
 from bundler.transport import Request, Sink, Transport
 
 _LARGEST = 1 << 40  # bytes of one file
@@ -29,7 +30,7 @@ def file_source(url: str, *, files: Path) -> Request | Path:
 
 def receive_local(path: Path, *, size: int, sink: Sink) -> None:
     """What Transport.receive does, for a local file. Raises NotReadable, or WrongBytes for another size."""
-    buffer = memoryview(bytearray(_BUFFER))
+    buffer = page_buffer(_BUFFER)
     descriptor = _open(path)
     try:
         found = os.fstat(descriptor).st_size

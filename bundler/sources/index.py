@@ -1,5 +1,6 @@
 """A package index: the simple repository API, JSON (PEP 691) or HTML (PEP 503), with METADATA files (PEP 658)."""
 
+import functools
 import html.parser
 import threading
 from collections.abc import Mapping
@@ -39,12 +40,19 @@ class PackageIndex:
     """Project pages, each read once. Threads may share one."""
 
     def __init__(self, transport: Transport, upstreams: Upstreams) -> None:
-        """The address is `--upstream pypi=URL`, else pip's configuration, else the resolver's own default."""
         self.transport = transport
-        self.url = index_url(upstreams)
+        self._upstreams = upstreams
         self._pages: dict[str, Mapping[str, IndexFile]] = {}
         self._locks: dict[str, threading.Lock] = {}
         self._guard = threading.Lock()
+
+    @functools.cached_property
+    def url(self) -> str:
+        """The address is `--upstream pypi=URL`, else pip's configuration, else the resolver's own default.
+
+        Looked for at the first use: without wheels nobody needs a resolver.
+        """
+        return index_url(self._upstreams)
 
     def files(self, project: str) -> Mapping[str, IndexFile]:
         """The files of a project (its normalised name) by name.

@@ -8,6 +8,7 @@ from pathlib import Path
 import requests
 
 from bundler.errors import BundleError, Malformed, NotReadable, TooLarge, Unreachable, UnsafeRedirect, WrongBytes
+from bundler.support.buffers import page_buffer
 from bundler.transport.answer import Answer, Span
 from bundler.transport.attempts import Attempts
 from bundler.transport.connection import CURRENT, Adapter, Exchange
@@ -199,7 +200,7 @@ def _read_whole(answer: Answer, limit: int) -> bytes:
     answer.check_encoding()
     if (answer.length or 0) > limit:
         raise TooLarge(what=answer.what, limit=limit)
-    body, buffer = bytearray(), memoryview(bytearray(_BUFFER))
+    body, buffer = bytearray(), page_buffer(_BUFFER)
     while count := answer.read(buffer):
         if len(body) + count > limit:
             raise TooLarge(what=answer.what, limit=limit)
@@ -211,7 +212,7 @@ def _read_whole(answer: Answer, limit: int) -> bytes:
 
 def _pump(answer: Answer, span: Span, sink: Sink, *, limit: int) -> None:
     """Write what the sink does not have yet, as it arrives. What comes after the end is refused and not written."""
-    buffer = memoryview(bytearray(_BUFFER))
+    buffer = page_buffer(_BUFFER)
     at, end = span.first, limit if span.end is None else span.end
     while at < end and (count := answer.read(buffer[: end - at])):
         fresh = max(sink.position - at, 0)

@@ -14,6 +14,7 @@ from bundler.model.digest import Digest
 from bundler.model.statement import Statement
 from bundler.signing.keys import PublicKey
 from bundler.support import parallel
+from bundler.support.buffers import page_buffer
 from bundler.support.progress import Progress
 
 _local = threading.local()
@@ -91,9 +92,9 @@ def hash_body(file: BundleFile, place: Place, advance: Callable[[int], object]) 
     return Digest(sha256.hexdigest())
 
 
-def thread_buffer() -> bytearray:
+def thread_buffer() -> memoryview:
     """One buffer a thread, used again for every body."""
     if not hasattr(_local, "buffer"):
-        _local.buffer = bytearray(CHUNK)
-    buffer: bytearray = _local.buffer
+        _local.buffer = page_buffer(CHUNK)
+    buffer: memoryview = _local.buffer
     return buffer

@@ -24,8 +24,11 @@ def apt_sources(*, uri: str, release: str, signed_by: str) -> str:
 
 
 def containerd_hosts(base: str) -> str:
-    """`hosts.toml` in certs.d/<registry host>/; containerd adds `?ns=<registry host>` by itself."""
-    return f'[host."{base}"]\n  capabilities = ["pull", "resolve"]\n'
+    """`hosts.toml` in certs.d/<registry host>/; containerd adds `?ns=<registry host>` by itself.
+
+    Without `server` it would try the real registry last, for half a minute; without a host table 1.6 refuses the file.
+    """
+    return f'server = "{base}"\n\n[host."{base}"]\n  capabilities = ["pull", "resolve"]\n'
 
 
 def podman_registries(base: str, registry: str) -> str:

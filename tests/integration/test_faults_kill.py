@@ -23,7 +23,7 @@ class Campaign:
 
 
 SAMPLE = Campaign(images=5, size="6M", kills=6, rate=60e6, longest=1.5)
-LONG = Campaign(images=10, size="21M", kills=30, rate=100e6, longest=1.6)
+LONG = Campaign(images=10, size="21M", kills=30, rate=100e6, longest=2.4)
 
 
 @pytest.fixture(scope="module", params=[SAMPLE, pytest.param(LONG, marks=pytest.mark.long)], ids=["sample", "long"])

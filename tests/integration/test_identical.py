@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.campaigns import BUNDLE, Workshop, sha256_of
+from tests.campaigns import BUNDLE, Workshop, frozen_tool, sha256_of
 from tests.hostile_server import HostileServer
-from tests.lab import ROOT, Upstream, require
+from tests.lab import Upstream, require
 from tests.upstreams import TinyIndex
 
 
@@ -145,7 +145,7 @@ def test_another_python(workshop: Workshop, expected: str, tmp_path: Path) -> No
     python = other_python()
     require("another python", python, "only one version >= 3.11 is here", impossible=True)
     subprocess.run([str(python), "-m", "venv", tmp_path / "venv"], check=True)
-    pip = [tmp_path / "venv/bin/python", "-m", "pip", "install", "-q", "--disable-pip-version-check", ROOT]
+    pip = [f"{tmp_path}/venv/bin/python", "-m", "pip", "install", "-q", "--disable-pip-version-check", str(frozen_tool())]
     done = subprocess.run(pip, capture_output=True, text=True)
     require("the tool's wheels", done.returncode == 0, done.stderr[-200:], impossible=True)
     out = workshop.folder / "other-python.bundle"

@@ -21,7 +21,7 @@ from bundler.views.apt import sign_apt
 from bundler.views.carry import carry_over
 from bundler.views.clients import apt_sources
 from tests.content import TestSite, make_deb, make_image, make_wheel
-from tests.lab import require_program
+from tests.lab import require_program, unpacked
 from tests.serving import Running, running
 
 KEY = create_apt_key("Site <apt@example.com>")
@@ -218,7 +218,7 @@ def docker_registry(folder: Path, storage: Path) -> Iterator[str]:
     )
     with (folder / "log").open("wb") as log:
         process = subprocess.Popen(
-            [require_program("docker-registry"), "serve", folder / "config.yml"], stdout=log, stderr=log
+            [unpacked("docker-registry") / "usr/bin/docker-registry", "serve", folder / "config.yml"], stdout=log, stderr=log
         )
     try:
         host, _, port = address.partition(":")
