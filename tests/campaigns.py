@@ -68,16 +68,16 @@ class Workshop:
             "PYTHONPATH": str(frozen_tool()),
         }
 
-    def start(self, *arguments: str, **options: object) -> "subprocess.Popen[str]":
+    def start(self, *arguments: str, prefix: Sequence[str] = (), **options: object) -> "subprocess.Popen[str]":
         pipes: dict[str, object] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "stdin": subprocess.DEVNULL}
         environment = {**self.environment, **options.pop("environment", {})}  # type: ignore[dict-item]
         return subprocess.Popen(  # type: ignore[call-overload, no-any-return]
-            [*BUNDLE, *arguments], cwd=self.folder, text=True, env=environment, **{**pipes, **options}
+            [*prefix, *BUNDLE, *arguments], cwd=self.folder, text=True, env=environment, **{**pipes, **options}
         )
 
-    def run(self, *arguments: str, code: int = 0, **options: object) -> str:
+    def run(self, *arguments: str, code: int = 0, prefix: Sequence[str] = (), **options: object) -> str:
         """Run to the end, expect the exit code, give stdout and stderr. Never a traceback, whatever happens."""
-        with self.start(*arguments, **options) as process:
+        with self.start(*arguments, prefix=prefix, **options) as process:
             out, err = process.communicate(timeout=600)
         assert process.returncode == code, f"bundle {' '.join(arguments)}: {process.returncode}\n{out}{err}"
         assert "Traceback" not in err, err

@@ -16,7 +16,8 @@ from bundler.archive.layout import Layout
 from bundler.archive.recipe import recipe
 from bundler.model.digest import Digest
 from bundler.model.lock import Lock
-from bundler.model.statement import BLOB_PREFIX, Entry, Statement, parse_statement, write_statement
+from bundler.model.statement import BLOB_PREFIX, Entry, Statement, write_statement
+from bundler.model.statement_parser import parse_statement
 from bundler.signing.keys import PublicKey
 
 _UNKNOWN = Digest("0" * 64)

@@ -148,8 +148,7 @@ def create(
             message=f"{len(passphrase_files)} passphrase files for {len(keys)} keys", advice="One, or one each."
         )
     signing = [
-        signing_key(path, secret)
-        for path, secret in zip(keys, _one_each(passphrase_files, len(keys)), strict=True)
+        signing_key(path, secret) for path, secret in zip(keys, _one_each(passphrase_files, len(keys)), strict=True)
     ]
     with progress_of("create", quiet=quiet) as progress:
         done = run(lock_path, output, keys=signing, places=places, jobs=jobs or _JOBS, progress=progress)

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from bundler.signing.keys import SigningKey
 
 F = TypeVar("F", bound=Callable[..., Any])
-PATH = click.Path(path_type=Path)
+PATH = click.Path(path_type=Path, readable=False)  # our own errors say more than click's
 
 jobs_option = click.option(
     "-j", "--jobs", type=click.IntRange(1, 64), default=None, help="Work on this many artifacts at once."

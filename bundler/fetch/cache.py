@@ -1,35 +1,55 @@
 """Places that may have a blob already: earlier bundles and site stores (`--reuse PATH`). Nothing in them is trusted:
 what is taken from them is hashed like what comes over the network."""
 
+import contextlib
 import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Protocol
 
 from bundler.archive.form import bundle_layout
 from bundler.archive.reader import CHUNK, BundleFile
-from bundler.errors import NotReadable
+from bundler.errors import BundleError, NotReadable
 from bundler.model.digest import Digest
-from bundler.model.statement import BLOB_PREFIX, parse_statement
+from bundler.model.statement import BLOB_PREFIX
+from bundler.model.statement_parser import parse_statement
 from bundler.signing.keys import PublicKey
 from bundler.store.blobs import BlobStore
 from bundler.support.buffers import page_buffer
 from bundler.transport import Sink
 
 
+class ProvingSink(Sink, Protocol):
+    """A sink that hashes what it takes."""
+
+    @property
+    def digest(self) -> Digest:
+        """Of all that it has."""
+
+    def forget(self) -> None:
+        """Start anew."""
+
+
 class Cache:
     """Where to find blobs on this machine."""
 
-    def __init__(self, paths: Iterable[Path]) -> None:
-        self._places: dict[Digest, tuple[Path, int]] = {}
+    def __init__(self, paths: Iterable[Path], *, replaced: Path | None = None) -> None:
+        """`replaced` is the file that the new bundle will replace: used if it happens to be a bundle.
+
+        Raises NotReadable, NotABundle and others for one of `paths` that is neither a bundle nor a folder.
+        """
+        self._places: dict[Digest, list[tuple[Path, int]]] = {}
         self._stores: list[BlobStore] = []
         for path in paths:
             if path.is_dir():
                 self._stores.append(BlobStore(path))
             else:
                 self._add_bundle(path)
+        if replaced is not None:
+            with contextlib.suppress(BundleError):
+                self._add_bundle(replaced)
 
     def _add_bundle(self, path: Path) -> None:
-        """Raises NotReadable, NotABundle and others when there is no bundle at `path`."""
         with BundleFile(path) as file:
             signed = file.front()
             statement = parse_statement(signed.statement, path=str(path))
@@ -38,22 +58,20 @@ class Cache:
             for place in layout.places:
                 if place.member.name.startswith(BLOB_PREFIX):
                     digest = Digest(place.member.name.removeprefix(BLOB_PREFIX))
-                    self._places.setdefault(digest, (path, place.body))
+                    self._places.setdefault(digest, []).append((path, place.body))
 
-    def copy(self, digest: Digest, size: int, sink: Sink) -> bool:
-        """Write the blob into `sink` from where it stands, if some place here can give all of it."""
+    def copy(self, digest: Digest, size: int, sink: ProvingSink) -> bool:
+        """Write the blob into the empty `sink`, if some place here has it, whole and with its digest."""
         for path, offset in self._candidates(digest):
-            try:
-                _copy(path, offset + sink.position, size - sink.position, sink)
-            except NotReadable:
-                continue
-            if sink.position == size:
-                return True
+            with contextlib.suppress(NotReadable):
+                _copy(path, offset, size, sink)
+                if sink.digest == digest:
+                    return True
+            sink.forget()
         return False
 
     def _candidates(self, digest: Digest) -> Iterator[tuple[Path, int]]:
-        if digest in self._places:
-            yield self._places[digest]
+        yield from self._places.get(digest, ())
         for store in self._stores:
             path = store.path(digest)
             if path.exists():

@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import threading
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,6 +22,8 @@ from bundler.support.progress import Progress
 from bundler.transport import Request, Transport
 
 _CHUNK = 1 << 20
+# When so much is left of a blob, the next one is asked for: on a slow link no time passes between the two.
+_AHEAD = 2 << 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,11 +38,31 @@ class Sources:
     cache: Cache
 
 
+class _Turn:
+    """One of so many turns at a time, which may be over before the work is."""
+
+    def __init__(self, turns: threading.Semaphore) -> None:
+        self._turns, self._held = turns, False
+
+    def __enter__(self) -> "_Turn":
+        self._turns.acquire()
+        self._held = True
+        return self
+
+    def over(self) -> None:
+        if self._held:
+            self._held = False
+            self._turns.release()
+
+    def __exit__(self, *_: object) -> None:
+        self.over()
+
+
 class PlaceSink:
     """The place of one blob in the partial file: hashes, writes and marks what arrives."""
 
-    def __init__(self, partial: Partial, task: Task, progress: Progress) -> None:
-        self._partial, self._task, self._progress = partial, task, progress
+    def __init__(self, partial: Partial, task: Task, progress: Progress, turn: _Turn) -> None:
+        self._partial, self._task, self._progress, self._turn = partial, task, progress, turn
         self._hash = hashlib.sha256()
         self.position = 0
 
@@ -61,6 +84,8 @@ class PlaceSink:
         self.position += len(data)
         self._partial.mark(self._task.slot, self.position)
         self._progress.advance(len(data))
+        if self._task.size - self.position <= _AHEAD:
+            self._turn.over()
 
     def forget(self) -> None:
         """Start the blob anew."""
@@ -89,12 +114,12 @@ def fetch_all(
     """
     wanted = [task for task in tasks if not partial.whole(task.slot)]
     progress.expect(sum(task.size for task in wanted))
-    worker = _Worker(partial, sources, progress)
+    worker = _Worker(partial, sources, progress, threading.Semaphore(jobs))
     # METADATA is read out of wheels that are there by then.
     first = [task for task in wanted if not isinstance(task.origin, MetadataOf)]
     second = [task for task in wanted if isinstance(task.origin, MetadataOf)]
     for group in (first, second):
-        _raise_failures(parallel.each(group, worker.fetch, jobs=jobs, fatal=_is_fatal), refresh)
+        _raise_failures(parallel.each(group, worker.fetch, jobs=2 * jobs, fatal=_is_fatal), refresh)
 
 
 def _is_fatal(error: BundleError) -> bool:
@@ -113,14 +138,18 @@ def _raise_failures(failed: list[tuple[Task, BundleError]], refresh: str) -> Non
 
 
 class _Worker:
-    def __init__(self, partial: Partial, sources: Sources, progress: Progress) -> None:
-        self._partial, self._sources, self._progress = partial, sources, progress
+    def __init__(self, partial: Partial, sources: Sources, progress: Progress, turns: threading.Semaphore) -> None:
+        self._partial, self._sources, self._progress, self._turns = partial, sources, progress, turns
 
     def fetch(self, task: Task) -> None:
-        """Bring one blob into its place. Raises WrongBytes and what its source raises."""
+        """Bring one blob into its place when it is its turn. Raises WrongBytes and what its source raises."""
+        with _Turn(self._turns) as turn:
+            parallel.check_stopping()
+            self._fetch(task, PlaceSink(self._partial, task, self._progress, turn))
+
+    def _fetch(self, task: Task, sink: PlaceSink) -> None:
         self._progress.begin(task.label)
         try:
-            sink = PlaceSink(self._partial, task, self._progress)
             sink.recall()
             recalled = sink.position > 0
             self._receive(task, sink)
@@ -140,9 +169,7 @@ class _Worker:
         if sink.position == task.size:
             return
         if sink.position == 0 and self._sources.cache.copy(task.digest, task.size, sink):
-            if sink.digest == task.digest:
-                return
-            sink.forget()
+            return
         source = self._locate(task)
         if isinstance(source, Request):
             self._sources.transport.receive(source, size=task.size, sink=sink)

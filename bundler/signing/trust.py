@@ -16,7 +16,8 @@ from bundler.errors import (
     UntrustedSigner,
 )
 from bundler.model.digest import Digest
-from bundler.model.statement import Statement, parse_statement
+from bundler.model.statement import Statement
+from bundler.model.statement_parser import parse_statement
 from bundler.signing.keys import PublicKey
 
 

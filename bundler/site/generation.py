@@ -5,7 +5,6 @@ import shutil
 from datetime import datetime
 from pathlib import Path
 
-from bundler.errors import NotASite
 from bundler.model.statement import Statement
 from bundler.signing.openpgp import create_apt_key
 from bundler.signing.trust import Accepted
@@ -30,14 +29,6 @@ def current(root: Path) -> Path | None:
     """The folder of the generation in use, or None before the first installation."""
     link = root / CURRENT
     return link.resolve() if link.is_symlink() and link.exists() else None
-
-
-def require_current(root: Path) -> Path:
-    """Raises NotASite."""
-    found = current(root)
-    if found is None:
-        raise NotASite(root=str(root), why="it has no current generation")
-    return found
 
 
 def build(root: Path, accepted: Accepted, data: bytes, store: BlobStore, *, date: datetime) -> Path:

@@ -62,6 +62,12 @@ def check_stopping() -> None:
         raise Stopped
 
 
+def pause(seconds: float) -> None:
+    """Sleep, unless the work is given up. Raises Stopped."""
+    if _stopping.wait(seconds):
+        raise Stopped
+
+
 def _collect(
     future: Future[None], item: T, failed: list[tuple[T, BundleError]], fatal: Callable[[BundleError], bool]
 ) -> None:

@@ -6,7 +6,9 @@ reader below every response looks at the deadline before each read of the socket
 
 import http.client
 import io
+import select
 import socket
+import ssl
 from collections.abc import Callable
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -16,7 +18,10 @@ from requests.adapters import HTTPAdapter
 from urllib3 import HTTPConnectionPool, HTTPSConnectionPool, ProxyManager
 from urllib3.connection import HTTPConnection, HTTPSConnection
 
+from bundler.support import parallel
+
 _READ_AHEAD = 64 << 10  # headers and chunk sizes; bodies go past it
+_LOOK_UP = 0.5  # seconds of silence after which to see whether the work is still wanted
 
 
 @dataclass(slots=True, kw_only=True)
@@ -52,7 +57,20 @@ class _Reader(io.RawIOBase):
         if left <= 0:
             raise TimeoutError
         self._sock.settimeout(min(left, self._exchange.idle))
+        self._wait(min(left, self._exchange.idle))
         return cast("int | None", self._raw.readinto(buffer))
+
+    def _wait(self, seconds: float) -> None:
+        """Until something has arrived, but not until a silent peer speaks when the work is given up."""
+        if isinstance(self._sock, ssl.SSLSocket) and self._sock.pending():
+            return
+        readable = select.poll()
+        readable.register(self._sock, select.POLLIN)
+        while not readable.poll(1000 * min(seconds, _LOOK_UP)):
+            parallel.check_stopping()
+            seconds -= _LOOK_UP
+            if seconds <= 0:
+                raise TimeoutError
 
     def close(self) -> None:
         if not self.closed:

@@ -7,7 +7,7 @@ from random import SystemRandom
 from typing import Protocol
 
 import bundler
-from bundler.support import clock
+from bundler.support import clock, parallel
 from bundler.transport.urls import redact
 
 
@@ -87,7 +87,7 @@ class TransportConfig:
     user_agent: str = f"bundler/{bundler.__version__}"
     monotonic: Callable[[], float] = clock.monotonic
     now: Callable[[], datetime] = clock.now
-    sleep: Callable[[float], None] = clock.sleep
+    sleep: Callable[[float], None] = parallel.pause
     jitter: Callable[[float, float], float] = SystemRandom().uniform
 
     def total_time(self, size: int) -> float:

@@ -64,11 +64,11 @@ def create(
     draft = draft_of(lock, sources=tool_sources(), signers=tuple(key.public for key in keys))
     tasks = tasks_of(lock, draft.contents, draft.bootstrap, draft.layout)
     transport = Transport()
+    sources = sources_of(places, transport, replaced=out)
     with Partial(out, plan=draft.plan, size=draft.layout.size, blobs=len(tasks)) as partial:
         if partial.resumed:
             progress.note(f"going on with {partial.path}")
         _write_known(partial, draft)
-        sources = sources_of(places, transport)
         refresh = f"bundle lock -p {lock.profile} -o {lock_path} --update"
         fetch_all(tasks, partial, sources, jobs=jobs, progress=progress, refresh=refresh)
         statement = _sign(partial, draft, keys)
@@ -101,14 +101,15 @@ def refuse_doubled(keys: Sequence[PublicKey], *, where: str) -> None:
             raise DoubledKey(keyid=key.keyid, where=where)
 
 
-def sources_of(places: Places, transport: Transport) -> Sources:
+def sources_of(places: Places, transport: Transport, *, replaced: Path | None = None) -> Sources:
+    """Raises what `Cache` does."""
     return Sources(
         transport=transport,
         registry=Registry(transport=transport, upstreams=places.upstreams, realms=places.realms),
         wheels=WheelLocator(PackageIndex(transport, places.upstreams)),
         debs=DebLocator(transport, places.upstreams),
         files=places.files,
-        cache=Cache(places.reuse),
+        cache=Cache(places.reuse, replaced=replaced),
     )
 
 

@@ -13,7 +13,8 @@ from bundler.archive.layout import Place
 from bundler.archive.reader import BundleFile
 from bundler.errors import DamagedContent, NoSuchArtifact, Unsupported, Usage
 from bundler.model.digest import Digest
-from bundler.model.statement import Artifact, ImageArtifact, Statement, parse_statement
+from bundler.model.statement import Artifact, ImageArtifact, Statement
+from bundler.model.statement_parser import parse_statement
 from bundler.signing.keys import PublicKey
 from bundler.signing.trust import Trust, check_signers, judge
 from bundler.support import files

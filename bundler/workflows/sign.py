@@ -9,7 +9,8 @@ from bundler.archive.form import SIGNATURE_SIZE
 from bundler.archive.reader import BundleFile
 from bundler.errors import BadSignature, BundleError, NotReadable
 from bundler.fetch.bootstrap import assemble
-from bundler.model.statement import parse_statement, write_statement
+from bundler.model.statement import write_statement
+from bundler.model.statement_parser import parse_statement
 from bundler.signing.keys import PublicKey, SigningKey, generate
 from bundler.support import files
 from bundler.support.progress import Progress

@@ -1,6 +1,7 @@
 """`scripts/bench`: prepare the lab, run what was asked for, show the tables."""
 
 import argparse
+import fcntl
 import json
 import os
 import shlex
@@ -53,10 +54,10 @@ class Report:
 
 def main() -> None:
     options = parse()
+    start, load = datetime.now(UTC), os.getloadavg()[0]
     with ExitStack() as stack:
         work = Path(options.work or stack.enter_context(tempfile.TemporaryDirectory(dir="/var/tmp"))).resolve()
         lab = stack.enter_context(prepared(options, work))
-        start, load = datetime.now(UTC), os.getloadavg()[0]
         reports = [REPORTS[verb](lab) for verb in (VERBS if options.verb == "all" else (options.verb,))]
         machine = machine_line(work)
     head = (
@@ -97,11 +98,9 @@ def byte_count(text: str) -> int:
 def prepared(options: argparse.Namespace, work: Path) -> Iterator[Lab]:
     """The registry with the images, and in `work` a lock, a key, a bundle and its blobs as files."""
     recipe = f"{options.images}x{options.layers}x{options.bytes}"
-    state = Path(os.environ["BENCH_CACHE"]) / f"bench-{recipe}"
-    work.mkdir(parents=True, exist_ok=True)
     names = [f"image-{number:02}" for number in range(options.images)]
-    try:
-        url = script("upstream", "up", "--state", str(state), "--empty").splitlines()[-1]
+    work.mkdir(parents=True, exist_ok=True)
+    with registry_of(recipe) as url:
         say(f"registry at {url}, images {recipe}")
         many = [str(options.images), "--blobs", str(options.layers), "--bytes", options.bytes]
         script("random-images", *many, "--prefix", "bench/", "--registry", url)
@@ -115,8 +114,19 @@ def prepared(options: argparse.Namespace, work: Path) -> Iterator[Lab]:
         variables["SHARE"] = str(-(-len(list((work / "blobs/blobs/sha256").iterdir())) // int(variables["CORES"])))
         payload = options.images * options.layers * byte_count(options.bytes)
         yield Lab(bench=Bench(work, variables), registry=variables["REGISTRY"], payload=payload, runs=options.runs)
-    finally:
-        script("upstream", "down", "--state", str(state))
+
+
+@contextmanager
+def registry_of(recipe: str) -> Iterator[str]:
+    """The URL of a registry whose images are kept in the cache, for one bench at a time."""
+    state = Path(os.environ["BENCH_CACHE"]) / f"bench-{recipe}"
+    state.mkdir(parents=True, exist_ok=True)
+    with (state / "lock").open("w") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        try:
+            yield script("upstream", "up", "--state", str(state), "--empty").splitlines()[-1]
+        finally:
+            script("upstream", "down", "--state", str(state))
 
 
 def write_inputs(work: Path, names: Sequence[str], variables: dict[str, str]) -> None:

@@ -92,7 +92,9 @@ def test_another_directory(workshop: Workshop, expected: str, tmp_path: Path) ->
 
 def test_from_what_is_here(workshop: Workshop, expected: str, tmp_path: Path) -> None:
     """Out of an earlier bundle and a site's store, with no source to ask."""
-    alone = Workshop(folder=workshop.folder, upstreams={"lab.example": "http://127.0.0.1:1", "pypi": "http://127.0.0.1:1"})
+    alone = Workshop(
+        folder=workshop.folder, upstreams={"lab.example": "http://127.0.0.1:1", "pypi": "http://127.0.0.1:1"}
+    )
     alone.run(*alone.create("reused.bundle"), "--reuse", "expected.bundle")
     check(workshop.folder / "reused.bundle", expected)
     root = tmp_path / "site"
@@ -145,7 +147,7 @@ def test_another_python(workshop: Workshop, expected: str, tmp_path: Path) -> No
     python = other_python()
     require("another python", python, "only one version >= 3.11 is here", impossible=True)
     subprocess.run([str(python), "-m", "venv", tmp_path / "venv"], check=True)
-    pip = [f"{tmp_path}/venv/bin/python", "-m", "pip", "install", "-q", "--disable-pip-version-check", str(frozen_tool())]
+    pip = [f"{tmp_path}/venv/bin/python", "-m", "pip", "install", "-q", str(frozen_tool())]
     done = subprocess.run(pip, capture_output=True, text=True)
     require("the tool's wheels", done.returncode == 0, done.stderr[-200:], impossible=True)
     out = workshop.folder / "other-python.bundle"

@@ -218,7 +218,9 @@ def docker_registry(folder: Path, storage: Path) -> Iterator[str]:
     )
     with (folder / "log").open("wb") as log:
         process = subprocess.Popen(
-            [unpacked("docker-registry") / "usr/bin/docker-registry", "serve", folder / "config.yml"], stdout=log, stderr=log
+            [unpacked("docker-registry") / "usr/bin/docker-registry", "serve", folder / "config.yml"],
+            stdout=log,
+            stderr=log,
         )
     try:
         host, _, port = address.partition(":")

@@ -18,7 +18,8 @@ from bundler.model.limits import LIMITS
 from bundler.model.lock import Lock
 from bundler.model.platform import Platform
 from bundler.model.profile import Release
-from bundler.model.statement import BLOB_PREFIX, parse_statement, write_statement
+from bundler.model.statement import BLOB_PREFIX, write_statement
+from bundler.model.statement_parser import parse_statement
 from tests import strategies
 from tests.bundles import ALICE, BOB, SOURCES, Blobs, signing_key, tiny_bundle
 from tests.content import make_deb, make_image, make_wheel

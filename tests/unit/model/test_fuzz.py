@@ -11,7 +11,8 @@ from bundler.errors import BundleError
 from bundler.model.lock import parse_lock
 from bundler.model.lock_text import write_lock
 from bundler.model.profile import parse_component, parse_profile
-from bundler.model.statement import parse_statement, write_statement
+from bundler.model.statement import write_statement
+from bundler.model.statement_parser import parse_statement
 from tests.bundles import ALICE, tiny_bundle
 from tests.unit.model.test_profile import COMPONENT, PROFILE
 

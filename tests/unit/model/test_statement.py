@@ -9,7 +9,8 @@ from bundler.errors import MalformedStatement, NewerToolNeeded
 from bundler.model import canonical, statement
 from bundler.model.limits import LIMITS
 from bundler.model.reference import Reference
-from bundler.model.statement import Statement, parse_statement, write_statement
+from bundler.model.statement import Statement, write_statement
+from bundler.model.statement_parser import parse_statement
 from tests import strategies
 from tests.bundles import ALICE, BOB, tiny_bundle
 

@@ -20,7 +20,8 @@ from bundler.errors import (
 )
 from bundler.model.digest import Digest
 from bundler.model.profile import Release
-from bundler.model.statement import Statement, parse_statement, write_statement
+from bundler.model.statement import Statement, write_statement
+from bundler.model.statement_parser import parse_statement
 from bundler.signing.keys import SigningKey
 from bundler.signing.trust import Signed, Trust, judge, judge_release
 from tests.bundles import ALICE, BOB, CAROL, tiny_bundle

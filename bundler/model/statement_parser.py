@@ -1,0 +1,204 @@
+"""Reading a statement: only canonical bytes, only what this format has. Parse it only after its signatures hold."""
+
+from collections.abc import Iterable
+
+from bundler.errors import InvalidDocument, Malformed, MalformedStatement, NewerToolNeeded
+from bundler.model.digest import Digest
+from bundler.model.document import Fields, Reader
+from bundler.model.limits import LIMITS
+from bundler.model.names import check_label, check_segment, check_version
+from bundler.model.platform import Platform
+from bundler.model.profile import parse_release
+from bundler.model.reference import Reference
+from bundler.model.statement import (
+    BLOB_PREFIX,
+    FEATURES,
+    FIXED_NAMES,
+    FORMAT,
+    TYPE,
+    DebArtifact,
+    Entry,
+    FileArtifact,
+    ImageArtifact,
+    Statement,
+    WheelArtifact,
+    write_statement,
+)
+
+
+def parse_statement(data: bytes, *, path: str) -> Statement:
+    """Read signed bytes. Raises MalformedStatement, or NewerToolNeeded for a type, format or feature not known here."""
+    reader = Reader(file=path)
+    try:
+        fields = reader.json(data)
+        _check_kind(fields, path)
+        statement = fields.whole(_statement)
+        reader.finish()
+        _check_whole(statement)
+    except InvalidDocument as error:
+        first = error.problems[0]
+        raise MalformedStatement(path=path, where="bundle.json", found=first.found, expected=first.expected) from None
+    except Malformed as error:
+        raise MalformedStatement(path=path, where="bundle.json", found=error.found, expected=error.expected) from None
+    if write_statement(statement) != data:
+        raise MalformedStatement(
+            path=path, where="bundle.json", found="another serialisation", expected="canonical JSON"
+        )
+    return statement
+
+
+def _check_kind(fields: Fields, path: str) -> None:
+    """The type first, then the format and the features: nothing else has a meaning before these do."""
+    kind, form = fields.text("type"), fields.integer("format")
+    requires = fields.values("requires", str)
+    fields.reader.finish()
+    if kind != TYPE:
+        raise Malformed(found=f"the type {kind[:40]!r}", expected=TYPE)
+    unknown = sorted(set(requires) - FEATURES)
+    if form != FORMAT or unknown:
+        features = f"the features {', '.join(map(repr, unknown))[:200]}"
+        raise NewerToolNeeded(path=path, needs=features if form == FORMAT else f"format {form}")
+
+
+def _statement(fields: Fields) -> Statement:
+    return fields.build(
+        Statement,
+        release=fields.nested("release", parse_release),
+        content=fields.value("content", Digest.parse),
+        kind=fields.value("kind", _kind),
+        signers=fields.values("signers", _raw_key),
+        platforms=fields.values("platforms", Platform.parse),
+        tool=fields.value("tool", check_segment),
+        entries=fields.each("entries", _entry),
+        images=fields.each("images", _image),
+        wheels=fields.each("wheels", _wheel),
+        debs=fields.each("debs", _deb),
+        files=fields.each("files", _file),
+    )
+
+
+def _kind(text: str) -> str:
+    if text != "full":
+        raise Malformed(found=repr(text[:40]), expected="full")
+    return text
+
+
+def _raw_key(text: str) -> bytes:
+    return bytes.fromhex(Digest(text).hex)  # 32 bytes, written like a digest's
+
+
+def _entry(fields: Fields) -> Entry:
+    return fields.build(
+        Entry,
+        name=fields.value("name", _entry_name),
+        digest=fields.value("digest", Digest.parse),
+        size=fields.integer("size"),
+    )
+
+
+def _entry_name(text: str) -> str:
+    if text not in FIXED_NAMES:
+        if not text.startswith(BLOB_PREFIX):
+            raise Malformed(found=repr(text[:80]), expected=f"{BLOB_PREFIX}<hex> or one of {', '.join(FIXED_NAMES)}")
+        Digest(text.removeprefix(BLOB_PREFIX))
+    return text
+
+
+def _image(fields: Fields) -> ImageArtifact:
+    return fields.build(
+        ImageArtifact,
+        name=fields.value("name", _canonical_reference),
+        root=fields.value("root", Digest.parse),
+        manifests=fields.values("manifests", Digest.parse),
+        blobs=fields.values("blobs", Digest.parse),
+    )
+
+
+def _canonical_reference(text: str) -> str:
+    if str(Reference.parse(text)) != text:
+        raise Malformed(found=repr(text[:160]), expected="a canonical reference")
+    return text
+
+
+def _wheel(fields: Fields) -> WheelArtifact:
+    return fields.build(
+        WheelArtifact,
+        name=fields.value("name", check_segment),
+        project=fields.value("project", check_segment),
+        version=fields.value("version", check_version),
+        digest=fields.value("digest", Digest.parse),
+        metadata=fields.value("metadata", Digest.parse),
+        manifest=fields.value("manifest", Digest.parse),
+    )
+
+
+def _deb(fields: Fields) -> DebArtifact:
+    return fields.build(
+        DebArtifact,
+        name=fields.value("name", check_segment),
+        package=fields.value("package", check_segment),
+        version=fields.value("version", check_version),
+        architecture=fields.value("architecture", check_label),
+        archive=fields.value("archive", check_label),
+        release=fields.value("release", check_label),
+        digest=fields.value("digest", Digest.parse),
+        control=fields.value("control", Digest.parse),
+        manifest=fields.value("manifest", Digest.parse),
+    )
+
+
+def _file(fields: Fields) -> FileArtifact:
+    return fields.build(
+        FileArtifact,
+        name=fields.value("name", check_segment),
+        digest=fields.value("digest", Digest.parse),
+        config=fields.value("config", Digest.parse),
+        manifest=fields.value("manifest", Digest.parse),
+    )
+
+
+def _check_whole(statement: Statement) -> None:
+    """What no single field shows: names once, the fixed entries first, every artifact's blobs carried."""
+    names = [entry.name for entry in statement.entries]
+    if len(names) > LIMITS.entries or len(statement.signers) > LIMITS.signers:
+        raise Malformed(found="too many entries or signers", expected=f"{LIMITS.entries} and {LIMITS.signers} at most")
+    if sum(entry.size for entry in statement.entries) > LIMITS.integer:
+        raise Malformed(found="entries of more than 2^53 bytes in all", expected="less")
+    if tuple(names[: len(FIXED_NAMES)]) != FIXED_NAMES:
+        raise Malformed(found=f"the entries {', '.join(names[:4])}", expected=f"first {', '.join(FIXED_NAMES)}")
+    _refuse_doubles("entry", names)
+    _refuse_doubles("signer", (key.hex() for key in statement.signers))
+    for kind, artifacts in (
+        ("image", statement.images),
+        ("wheel", statement.wheels),
+        ("deb", ()),
+        ("file", statement.files),
+    ):
+        _refuse_doubles(kind, (artifact.name for artifact in artifacts))
+    _refuse_doubles("deb", (f"{deb.archive}/{deb.release}/{deb.name}" for deb in statement.debs))
+    if statement.entries[3].digest != statement.content:
+        raise Malformed(found=f"content {statement.content}", expected="the digest of index.json")
+    _check_blobs(statement)
+
+
+def _check_blobs(statement: Statement) -> None:
+    carried = set()
+    for entry in statement.entries[len(FIXED_NAMES) :]:
+        if entry.name != f"{BLOB_PREFIX}{entry.digest.hex}":
+            raise Malformed(found=f"{entry.name} with {entry.digest}", expected="a blob under its own digest")
+        carried.add(entry.digest)
+    for artifact in statement.artifacts:
+        missing = set(artifact.members) - carried
+        if missing:
+            raise Malformed(found=f"{artifact.name} without {min(missing)}", expected="every blob of every artifact")
+    for image in statement.images:
+        if image.root not in image.manifests:
+            raise Malformed(found=f"{image.name} without its root", expected="the root among its manifests")
+
+
+def _refuse_doubles(kind: str, names: Iterable[str]) -> None:
+    seen: set[str] = set()
+    for name in names:
+        if name in seen:
+            raise Malformed(found=f"the {kind} {name[:80]} twice", expected="each name once")
+        seen.add(name)

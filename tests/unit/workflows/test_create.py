@@ -1,0 +1,205 @@
+"""`create` without a network: files, caches, resuming, and what is left when it fails."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from bundler.errors import (
+    BundleError,
+    CannotWrite,
+    DoubledKey,
+    FetchFailed,
+    InvalidDocument,
+    NotReadable,
+    WrongBytes,
+)
+from bundler.fetch.partial import Partial
+from bundler.model.digest import Digest
+from bundler.model.lock import Lock, LockedBootstrap, LockedFile
+from bundler.model.lock_text import write_lock
+from bundler.model.platform import Platform
+from bundler.model.profile import Release
+from bundler.signing.keys import SigningKey
+from bundler.support import files, parallel
+from bundler.support.progress import Silent
+from bundler.workflows import create as module
+from bundler.workflows.create import Created, Places
+from bundler.workflows.create import create as run
+from bundler.workflows.install import install
+from bundler.workflows.verify import verify
+from tests.bundles import ALICE, BOB, SOURCES
+
+FILES = {"one.txt": b"one\n", "two.bin": os.urandom(3 << 20), "three.bin": bytes(range(256)) * 999, "empty": b""}
+
+
+@pytest.fixture(autouse=True)
+def small(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A tool of two files, and no power cuts."""
+    monkeypatch.setattr(module, "tool_sources", lambda: SOURCES)
+    monkeypatch.setattr(files, "sync_data", lambda descriptor: None)
+    monkeypatch.setattr(os, "fsync", lambda descriptor: None)
+
+
+@pytest.fixture
+def lock(tmp_path: Path) -> Path:
+    (tmp_path / "files").mkdir()
+    for name, data in FILES.items():
+        (tmp_path / "files" / name).write_bytes(data)
+    made = Lock(
+        profile="tiny",
+        release=Release(line="tiny", number=1),
+        platforms=(Platform("linux", "amd64"),),
+        bootstrap=LockedBootstrap(pythons=(), wheels=()),
+        images=(),
+        wheels=(),
+        debs=(),
+        files=tuple(
+            LockedFile(name=name, url=f"file:{name}", digest=Digest.of(data), size=len(data))
+            for name, data in FILES.items()
+        ),
+    )
+    (tmp_path / "lock").write_text(write_lock(made))
+    return tmp_path / "lock"
+
+
+def create(
+    lock: Path, out: str = "o.bundle", *, keys: tuple[SigningKey, ...] = (ALICE,), jobs: int = 2, **places: object
+) -> Created:
+    found = Places(**{"files": lock.parent / "files", **places})  # type: ignore[arg-type]
+    return run(lock, lock.parent / out, keys=keys, places=found, jobs=jobs, progress=Silent())
+
+
+def names(lock: Path) -> set[str]:
+    return {path.name for path in lock.parent.iterdir()} - {"lock", "files"}
+
+
+def test_the_whole_way(lock: Path) -> None:
+    done = create(lock)
+    assert (done.resumed, done.received, names(lock)) == (False, 0, {"o.bundle"})
+    assert done.out.stat().st_size == done.size
+    verify(done.out, keys=(ALICE.public,), threshold=1, jobs=1, progress=Silent())
+    install(done.out, lock.parent / "site", keys=(ALICE.public,), threshold=None, jobs=1, progress=Silent())
+    for name, data in FILES.items():
+        assert (lock.parent / "site" / "current" / "files" / name).read_bytes() == data
+
+
+def test_the_order_of_keys_does_not_matter(lock: Path) -> None:
+    one = create(lock, "one", keys=(ALICE, BOB)).out.read_bytes()
+    assert create(lock, "two", keys=(BOB, ALICE), jobs=16).out.read_bytes() == one
+    with pytest.raises(DoubledKey):
+        create(lock, keys=(ALICE, BOB, ALICE))
+
+
+@pytest.mark.parametrize("late", range(0, 40, 3))
+def test_resumed(lock: Path, monkeypatch: pytest.MonkeyPatch, late: int) -> None:
+    """Ended at the n-th write, wherever that is; then the same bytes."""
+    expected = create(lock, "expected").out.read_bytes()
+    count = 0
+
+    def write(self: Partial, data: bytes | memoryview, offset: int) -> None:
+        nonlocal count
+        count += 1
+        if count > late:
+            raise KeyboardInterrupt
+        real(self, data, offset)
+
+    real: Callable[[Partial, bytes | memoryview, int], None] = Partial.write
+    with monkeypatch.context() as patched:
+        patched.setattr(Partial, "write", write)
+        with pytest.raises(KeyboardInterrupt):
+            create(lock, jobs=1)
+    assert names(lock) == {"expected", "o.bundle.partial", "o.bundle.partial.journal"}
+    done = create(lock)
+    assert done.resumed
+    assert done.out.read_bytes() == expected
+    assert names(lock) == {"expected", "o.bundle"}
+
+
+def test_bytes_that_rotted_under_the_journal(lock: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A power cut can leave a mark ahead of its data: the blob is hashed again, found wrong and fetched anew."""
+    expected = create(lock, "expected").out.read_bytes()
+    with monkeypatch.context() as patched:
+        patched.setattr(module, "_sign", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        patched.setattr(Partial, "finish", lambda self, slot: None)
+        with pytest.raises(KeyboardInterrupt):
+            create(lock)
+    partial = lock.parent / "o.bundle.partial"
+    data = partial.read_bytes()
+    at = data.index(FILES["two.bin"])
+    partial.write_bytes(data[:at] + bytes(5000) + data[at + 5000 :])
+    assert create(lock).out.read_bytes() == expected
+
+
+def test_reuse(lock: Path) -> None:
+    """From an earlier bundle and from a site; what is damaged there is not taken."""
+    expected = create(lock, "expected").out
+    data = expected.read_bytes()
+    install(expected, lock.parent / "site", keys=(ALICE.public,), threshold=None, jobs=1, progress=Silent())
+    nowhere = lock.parent / "nowhere"
+    for place in (expected, lock.parent / "site"):
+        assert create(lock, files=nowhere, reuse=(place,)).out.read_bytes() == data
+    rotten = bytearray(data)
+    rotten[data.index(FILES["two.bin"])] ^= 1
+    expected.write_bytes(rotten)
+    with pytest.raises(NotReadable):
+        create(lock, "x", files=nowhere, reuse=(expected,))
+    assert create(lock, "x", reuse=(expected,)).out.read_bytes() == data
+    assert create(lock, "y", files=nowhere, reuse=(expected, lock.parent / "site")).out.read_bytes() == data
+
+
+def test_a_reuse_that_is_not_there_leaves_nothing(lock: Path) -> None:
+    with pytest.raises(NotReadable):
+        create(lock, reuse=(lock.parent / "none",))
+    assert names(lock) == set()
+
+
+def test_wrong_bytes_keep_the_rest(lock: Path) -> None:
+    """One source is wrong: it is named, the others' bytes are kept, and nothing has the final name."""
+    (lock.parent / "files" / "two.bin").write_bytes(bytes(3 << 20))
+    with pytest.raises(WrongBytes, match=r"two\.bin"):
+        create(lock)
+    assert "o.bundle" not in names(lock)
+    for name in ("one.txt", "three.bin"):
+        (lock.parent / "files" / name).unlink()
+    (lock.parent / "files" / "two.bin").write_bytes(FILES["two.bin"])
+    assert create(lock).resumed
+
+
+def test_all_that_fails_is_told_at_once(lock: Path) -> None:
+    for name in ("one.txt", "three.bin"):
+        (lock.parent / "files" / name).unlink()
+    with pytest.raises(FetchFailed) as caught:
+        create(lock)
+    assert [what for what, _ in caught.value.failures] == ["one.txt", "three.bin"]
+
+
+@pytest.mark.parametrize(
+    ("change", "error"),
+    [
+        (lambda lock: lock.unlink(), NotReadable),
+        (lambda lock: lock.write_bytes(b"\xff\xfe"), NotReadable),
+        (lambda lock: lock.write_text("lockVersion: 2\n"), InvalidDocument),
+        (lambda lock: lock.write_text(lock.read_text().replace("one.txt", "../one.txt")), InvalidDocument),
+        (lambda lock: lock.write_text(lock.read_text().replace("file:one.txt", "file:../lock")), BundleError),
+        (lambda lock: (lock.parent / "o.bundle").mkdir(), CannotWrite),
+    ],
+)
+def test_what_cannot_be(lock: Path, change: Callable[[Path], object], error: type[BundleError]) -> None:
+    change(lock)
+    with pytest.raises(error):
+        create(lock)
+    assert not (lock.parent / "o.bundle").is_file()
+
+
+def test_giving_up_wakes_sleepers() -> None:
+    """A pause between two attempts ends when other work failed for good."""
+
+    def work(item: int) -> None:
+        if item == 0:
+            raise NotReadable(path="x", why="gone")
+        parallel.pause(60)
+
+    with pytest.raises(NotReadable):
+        parallel.each(range(2), work, jobs=2, fatal=lambda error: True)
