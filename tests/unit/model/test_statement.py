@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 
 from bundler.errors import MalformedStatement, NewerToolNeeded
-from bundler.model import canonical, statement
+from bundler.model import canonical, statement_parser
 from bundler.model.limits import LIMITS
 from bundler.model.reference import Reference
 from bundler.model.statement import Statement, write_statement
@@ -228,8 +228,8 @@ def test_only_canonical_bytes(data: bytes, rewrite: Callable[[bytes], bytes]) ->
 
 def test_too_many_entries(data: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
     count = len(json.loads(data)["entries"])
-    monkeypatch.setattr(statement, "LIMITS", type(LIMITS)(entries=count))
+    monkeypatch.setattr(statement_parser, "LIMITS", type(LIMITS)(entries=count))
     parse_statement(data, path="x")
-    monkeypatch.setattr(statement, "LIMITS", type(LIMITS)(entries=count - 1))
+    monkeypatch.setattr(statement_parser, "LIMITS", type(LIMITS)(entries=count - 1))
     with pytest.raises(MalformedStatement, match="too many entries"):
         parse_statement(data, path="x")

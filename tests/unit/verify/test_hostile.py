@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-import bundler.model.statement as statement_module
+import bundler.model.statement_parser as statement_module
 from bundler.archive.form import STATEMENT, bundle_layout
 from bundler.archive.layout import Layout
 from bundler.errors import (
