@@ -78,9 +78,11 @@ def sender(data: bytes) -> Iterator[int]:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         thread = threading.Thread(target=serve)
         thread.start()
-        yield listener.getsockname()[1]
-        listener.shutdown(socket.SHUT_RDWR)
-        thread.join()
+        try:
+            yield listener.getsockname()[1]
+        finally:
+            listener.shutdown(socket.SHUT_RDWR)
+            thread.join()
 
 
 @contextmanager
@@ -90,8 +92,10 @@ def proxy(port: int, *, rate: float, latency: float) -> Iterator[int]:
         [*command, "--latency", str(latency)], cwd=ROOT, stdout=subprocess.PIPE, text=True
     ) as process:
         assert process.stdout is not None
-        yield int(process.stdout.readline())
-        process.kill()
+        try:
+            yield int(process.stdout.readline())
+        finally:
+            process.kill()
 
 
 def test_the_slow_link_delays_and_paces_every_answer_and_changes_none() -> None:
@@ -122,7 +126,7 @@ def test_a_run_on_next_to_nothing_shows_every_contender_and_target(tmp_path: Pat
     require_program("skopeo")
     require_go_tool("crane")
     shown = tmp_path / "table.md"
-    options = ["--runs", "1", "--images", "2", "--layers", "2", "--bytes", "64K", "--work", tmp_path / "work"]
+    options = ["--runs", "1", "--images", "2", "--layers", "2", "--bytes", "64K", "--work", str(tmp_path / "work")]
     done = subprocess.run(
         [SCRIPTS / "bench", "all", *options, "--markdown", shown], capture_output=True, text=True, check=False
     )
