@@ -33,8 +33,8 @@ def test_ways_run_equally_often_and_the_fastest_is_found(bench: Bench, tmp_path:
 
 
 def test_memory_disk_and_processor_are_seen(bench: Bench) -> None:
-    take = "block = bytes(96 << 20); block.count(1)"
-    script = f"head -c 8M /dev/urandom >$OUT/a; cp $OUT/a $OUT/b; sleep 0.3; rm $OUT/b; {sys.executable} -c '{take}'"
+    take = "block = b'x' * (96 << 20)"
+    script = f'head -c 8M /dev/urandom >$OUT/a; cp $OUT/a $OUT/b; sleep 0.3; rm $OUT/b; {sys.executable} -c "{take}"'
     (found,) = bench.alternate([Way(name="way", script=script, output=8 << 20)], 1)
     assert 96 << 20 <= found.memory < 160 << 20
     assert 16 << 20 <= found.disk < 17 << 20
