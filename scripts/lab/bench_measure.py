@@ -115,7 +115,7 @@ class _Peak:
 
     def __init__(self, folder: Path) -> None:
         self._folder, self._peak, self._over = folder, 0, threading.Event()
-        self._thread = threading.Thread(target=self._watch)
+        self._thread = threading.Thread(target=self._watch, daemon=True)  # a run that fails leaves it behind
         self._thread.start()
 
     def stop(self) -> int:
