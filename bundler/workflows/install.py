@@ -74,7 +74,7 @@ def install(
             write_state(root, state.after(statement, trust=trust, date=date))
             if state.trust is None:
                 progress.note(
-                    f"pinned here from now on: the trusted keys ({len(trust.keys)}) and the threshold ({trust.threshold})"
+                    f"pinned from now on: the trusted keys ({len(trust.keys)}), the threshold ({trust.threshold})"
                 )
             generation.switch(root, folder)
     return Installed(root=root, folder=folder, statement=statement, signed=accepted.signed, new=new, changed=True)
