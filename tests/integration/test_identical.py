@@ -111,7 +111,9 @@ def test_after_an_interruption(workshop: Workshop, expected: str) -> None:
             time.sleep(delay)
             process.send_signal(signal.SIGINT)
             _, err = process.communicate(timeout=60)
-        assert process.returncode in (130, 0), err
+        # CPython ends by the signal itself, whatever is returned, when it struck inside an exec() (as dataclasses use
+        # while they are imported) or before main. A shell calls both 130.
+        assert process.returncode in (130, -signal.SIGINT, 0), err
         assert "Traceback" not in err or process.returncode == -signal.SIGINT
     workshop.run(*workshop.create(out.name))
     check(out, expected)
