@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
@@ -12,15 +13,17 @@ from bundler.archive.bootstrap import Bootstrap
 from bundler.archive.draft import Draft, draft_of
 from bundler.archive.form import BOOTSTRAP, STATEMENT, signature_name
 from bundler.archive.layout import Layout, Member, lay_out
+from bundler.archive.oci import CHART_PROVENANCE_TYPE
 from bundler.model.descriptor import Descriptor
 from bundler.model.digest import Digest
-from bundler.model.lock import Lock, LockedBootstrap, LockedDeb, LockedFile, LockedImage, LockedWheel
+from bundler.model.lock import Lock, LockedBootstrap, LockedChart, LockedDeb, LockedFile, LockedImage, LockedWheel
 from bundler.model.platform import Platform
 from bundler.model.profile import Release
 from bundler.model.reference import Reference
 from bundler.model.statement import Statement, write_statement
 from bundler.signing.keys import PublicKey, SigningKey
 from bundler.signing.trust import Trust
+from bundler.sources.chart_archive import read_archive
 from tests.content import CONFIG, INDEX, LAYER, MANIFEST, Made, MadeImage, make_deb, make_image, make_wheel
 
 IMAGES = {"registry.example:5000/team/app:1.0": make_image({"app": b"app\n"}, index=True)}
@@ -72,6 +75,7 @@ def tiny_bundle(
     line: str = "tiny",
     number: int = 1,
     images: Mapping[str, MadeImage] = IMAGES,
+    charts: Iterable[Made] = (),
     wheels: Iterable[Made] = WHEELS,
     debs: Iterable[Made] = DEBS,
     files: Mapping[str, bytes] = FILES,
@@ -80,12 +84,12 @@ def tiny_bundle(
 ) -> TinyBundle:
     """Make and sign a bundle in `folder`. The same arguments give the same bytes."""
     keys, blobs = tuple(keys), Blobs()
-    lock = Lock(
+    lock = bare_lock(
         profile="tiny",
         release=Release(line=line, number=number),
-        platforms=(Platform("linux", "amd64"),),
         bootstrap=LockedBootstrap(pythons=("3.11",), wheels=tuple(blobs.wheel(made) for made in wheels)),
         images=tuple(blobs.image(name, made) for name, made in images.items()),
+        charts=tuple(blobs.chart(made) for made in charts),
         wheels=tuple(blobs.wheel(made) for made in wheels),
         debs=tuple(blobs.deb(made) for made in debs),
         files=tuple(blobs.file(name, data) for name, data in files.items()),
@@ -95,6 +99,19 @@ def tiny_bundle(
     path = folder / name
     path.write_bytes(data)
     return TinyBundle(path=path, keys=keys, lock=lock, blobs=blobs.known, statement=statement, layout=draft.layout)
+
+
+def bare_lock(**facts: Any) -> Lock:
+    """A lock of nothing, with these facts."""
+    nothing: dict[str, Any] = {
+        "profile": "bare",
+        "release": Release(line="bare", number=1),
+        "platforms": (Platform("linux", "amd64"),),
+        "glibc": "manylinux_2_36",
+        "bootstrap": LockedBootstrap(pythons=(), wheels=()),
+    }
+    lists = ("constraints", "asked", "targets", "charts", "images", "wheels", "debs", "files")
+    return Lock(**{**nothing, **dict.fromkeys(lists, ()), **facts})
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +134,24 @@ class Blobs:
             root=self.describe(INDEX if len(made.manifests) > 1 else MANIFEST, made.root),
             manifests=tuple(self.describe(MANIFEST, each) for each in made.manifests if each != made.root),
             blobs=(self.describe(CONFIG, config), *(self.describe(LAYER, layer) for layer in layers)),
+        )
+
+    def chart(self, made: Made) -> LockedChart:
+        """The description is its provenance file."""
+        chart = read_archive(made.data, name=made.name)
+        provenance = self.describe(CHART_PROVENANCE_TYPE, made.description) if made.description else None
+        return LockedChart(
+            chart=chart.meta.name,
+            version=chart.meta.version,
+            repository="https://charts.example",
+            url=f"https://charts.example/{made.name}",
+            digest=self.put(made.data),
+            size=len(made.data),
+            metadata=chart.meta.text,
+            provenance=provenance,
+            manifest=None,
+            config=None,
+            dependencies=(),
         )
 
     def wheel(self, made: Made) -> LockedWheel:

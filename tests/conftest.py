@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import pytest
 from hypothesis import settings
 
-from tests.lab import IMPOSSIBLE, Upstream, running_upstream
+from tests.lab import IMPOSSIBLE, PlatformUpstream, Upstream, running_platform, running_upstream
 
 LONG = os.environ.get("BUNDLE_LONG") == "1"
 CI = os.environ.get("CI") == "true"
@@ -31,6 +31,13 @@ def upstream(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Upstream]:
 def empty_upstream(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Upstream]:
     """An upstream registry without the Debian image: up in a second, for tests that push their own images."""
     with running_upstream(tmp_path_factory.mktemp("upstream"), empty=True) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def platform_upstream(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PlatformUpstream]:
+    """Images, files and charts of a whole platform. Minutes the first time, seconds from the cache; shared."""
+    with running_platform(tmp_path_factory.mktemp("platform")) as running:
         yield running
 
 

@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from bundler.model.digest import Digest
-from bundler.model.statement import Artifact, DebArtifact, FileArtifact, ImageArtifact, WheelArtifact
+from bundler.model.statement import Artifact, ChartArtifact, DebArtifact, FileArtifact, ImageArtifact, WheelArtifact
 from bundler.store.blobs import BlobStore
 from bundler.views.apt import build_apt, sign_apt
+from bundler.views.charts import build_charts
 from bundler.views.files import build_files
 from bundler.views.pypi import build_pypi
 from bundler.views.registry import build_registry
@@ -25,6 +26,9 @@ MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 INDEX = "application/vnd.oci.image.index.v1+json"
 CONFIG = "application/vnd.oci.image.config.v1+json"
 LAYER = "application/vnd.oci.image.layer.v1.tar"
+HELM = "application/vnd.cncf.helm.config.v1+json"
+CHART = "application/vnd.cncf.helm.chart.content.v1.tar+gzip"
+PROVENANCE = "application/vnd.cncf.helm.chart.provenance.v1.prov"
 DATE = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 
 
@@ -38,13 +42,20 @@ class Made:
 
 
 def make_wheel(
-    project: str, version: str = "1.0", *, requires: Iterable[str] = (), requires_python: str = "", body: str = ""
+    project: str,
+    version: str = "1.0",
+    *,
+    requires: Iterable[str] = (),
+    requires_python: str = "",
+    extras: Iterable[str] = (),
+    body: str = "",
 ) -> Made:
     """A pure wheel with one module, which holds `VERSION` and `body`."""
     module = project.replace("-", "_").lower()
     lines = ["Metadata-Version: 2.1", f"Name: {project}", f"Version: {version}"]
     lines += [f"Requires-Python: {requires_python}"] if requires_python else []
     lines += [f"Requires-Dist: {other}" for other in requires]
+    lines += [f"Provides-Extra: {extra}" for extra in extras]
     metadata = ("\n".join(lines) + "\n\nRequires-Python: <1, as the text of the description says\n").encode()
     info = f"{module}-{version}.dist-info"
     files = {
@@ -176,6 +187,26 @@ class TestSite:
             )
         )
 
+    def chart(self, data: bytes, name: str, version: str = "1.0.0", **more: Any) -> ChartArtifact:
+        """`provenance` are the bytes of that file, `reference` is the name in its registry, `config` the config."""
+        config = more.get("config", compact({"apiVersion": "v2", "name": name, "version": version}))
+        layers = [describe(data, CHART)]
+        provenance = [more["provenance"]] if "provenance" in more else []
+        layers += [describe(each, PROVENANCE) for each in provenance]
+        manifest = {"schemaVersion": 2, "mediaType": MANIFEST, "config": describe(config, HELM), "layers": layers}
+        return self._add(
+            ChartArtifact(
+                name=f"{name}-{version}.tgz",
+                chart=name,
+                version=version,
+                reference=more.get("reference", ""),
+                digest=self.put(data),
+                config=self.put(config),
+                provenance=tuple(map(self.put, provenance)),
+                manifest=self.put(compact(manifest)),
+            )
+        )
+
     def deb(self, made: Made, *, archive: str = "debian", release: str = "bookworm") -> DebArtifact:
         stanza = dict(line.split(": ", 1) for line in made.description.decode().splitlines())
         return self._add(
@@ -198,6 +229,7 @@ class TestSite:
                 name=name,
                 root=self.put(made.root),
                 manifests=tuple(self.put(each) for each in made.manifests),
+                referrers=(),
                 blobs=tuple(self.put(each) for each in made.blobs),
             )
         )
@@ -216,6 +248,7 @@ class TestSite:
         target.mkdir(parents=True)
         build_registry(target, self.artifacts, self.store)
         build_pypi(target, [each for each in self.artifacts if isinstance(each, WheelArtifact)], self.store)
+        build_charts(target, [each for each in self.artifacts if isinstance(each, ChartArtifact)], self.store)
         build_apt(target, [each for each in self.artifacts if isinstance(each, DebArtifact)], self.store)
         build_files(target, [each for each in self.artifacts if isinstance(each, FileArtifact)], self.store)
         if key:

@@ -54,7 +54,7 @@ def _go_tools() -> subprocess.CompletedProcess[str]:
 
 
 def require_go_tool(name: str) -> str:
-    """The path of oras, crane or regctl; impossible where no go can build them."""
+    """The path of oras, crane, regctl or helm; impossible where no go can build them."""
     built = _go_tools()
     require(name, built.returncode == 0, built.stderr.strip(), impossible=built.returncode == 3)
     return str(Path(built.stdout.strip()) / name)
@@ -95,6 +95,50 @@ def _script(name: str, *arguments: str) -> str:
     done = subprocess.run([SCRIPTS / "lab" / name, *arguments], capture_output=True, text=True, check=False)
     assert done.returncode == 0, f"scripts/lab/{name} failed ({done.returncode}):\n{done.stderr}"
     return done.stdout
+
+
+@cache
+def lab_program(name: str) -> Path:
+    """The folder of a program that scripts/lab/build builds; impossible where no go can build it."""
+    done = subprocess.run([SCRIPTS / "lab/build", name], capture_output=True, text=True, check=False)
+    require(name, done.returncode == 0, done.stderr.strip(), impossible=done.returncode == 3)
+    return Path(done.stdout.splitlines()[-1])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlatformUpstream:
+    """What plays every host of a platform on loopback: `hosts` has the URL of each, `state` its files."""
+
+    hosts: dict[str, str]
+    state: Path
+
+    @property
+    def options(self) -> list[str]:
+        """What the tool is given to find them all."""
+        return [word for host, url in self.hosts.items() for word in ("--upstream", f"{host}={url}")]
+
+    def url(self, path: str) -> str:
+        """Where HOST/PATH lies: a file, a chart or an index of charts."""
+        host, _, rest = path.partition("/")
+        return f"{self.hosts[host]}/{rest}"
+
+    def registry(self, repository: str) -> str:
+        """Where the registry API has HOST/REPOSITORY."""
+        host, _, rest = repository.partition("/")
+        base, _, path = self.hosts[host].rpartition("/")
+        return f"{base}/v2/{path}/{rest}"
+
+
+@contextmanager
+def running_platform(state: Path) -> Iterator[PlatformUpstream]:
+    """Raise the upstream with all that a platform takes; stop it at the end."""
+    lab_program("helm")
+    printed = _script("upstream", "up", "--state", str(state), "--empty", "--platform")
+    try:
+        pairs = [pair.partition("=") for pair in printed.splitlines()[-1].split()]
+        yield PlatformUpstream(hosts={host: url for host, _, url in pairs}, state=state)
+    finally:
+        _script("upstream", "down", "--state", str(state))
 
 
 @contextmanager

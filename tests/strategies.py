@@ -1,5 +1,6 @@
 """Values of the model as hypothesis makes them. Equal digests have equal sizes, so a lock agrees with itself."""
 
+import json
 import string
 from typing import Any
 
@@ -8,9 +9,21 @@ from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
 
 from bundler.archive.draft import draft_of
+from bundler.model.asked import Asked, AskedChart, LockedTarget, PackageRole
+from bundler.model.component import Silence, ToolRequest, Variant
 from bundler.model.descriptor import Descriptor
 from bundler.model.digest import Digest
-from bundler.model.lock import METADATA_TYPE, Lock, LockedBootstrap, LockedDeb, LockedFile, LockedImage, LockedWheel
+from bundler.model.lock import (
+    METADATA_TYPE,
+    ChartDependency,
+    Lock,
+    LockedBootstrap,
+    LockedChart,
+    LockedDeb,
+    LockedFile,
+    LockedImage,
+    LockedWheel,
+)
 from bundler.model.platform import Platform
 from bundler.model.profile import Release
 from bundler.model.reference import Reference
@@ -95,7 +108,13 @@ image_blobs = descriptors(
     "application/vnd.oci.empty.v1+json",
 )
 images = st.builds(
-    LockedImage, reference=references, root=manifests, manifests=_some(manifests), blobs=_some(image_blobs)
+    LockedImage,
+    reference=references,
+    root=manifests,
+    manifests=_some(manifests),
+    blobs=_some(image_blobs),
+    referrers=_some(manifests),
+    source=st.sampled_from(["", "oci:layout", "docker-daemon:app:1"]),
 )
 
 
@@ -113,6 +132,62 @@ wheels = _sized(
     file=segments,
     metadata=descriptors(METADATA_TYPE),
     pythons=st.lists(pythons, unique=True, max_size=2).map(tuple),
+    requires=_some(st.builds("Requires-Dist: {}".format, printable(1).filter(str.strip))),
+)
+_json = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-9, 9)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(max_size=4),
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.text(max_size=3), inner, max_size=2),
+    max_leaves=4,
+)
+values = st.dictionaries(st.text(max_size=3), _json, max_size=2).map(
+    lambda value: json.dumps(value, sort_keys=True, separators=(",", ":"))
+)
+_repositories = st.sampled_from(["https://charts.example/stable", "oci://registry.example/charts", "file:web"])
+dependencies = _sized(ChartDependency, name=labels, version=segments, url=st.just("https://charts.example/a.tgz"))
+charts = _sized(
+    LockedChart,
+    chart=repositories.map(lambda path: path.rpartition("/")[2].replace("_", "-")),
+    version=segments,
+    repository=_repositories,
+    url=st.sampled_from(["", "https://charts.example/web-1.tgz"]),
+    metadata=values,
+    provenance=st.none() | descriptors("application/vnd.cncf.helm.chart.provenance.v1.prov"),
+    manifest=st.none() | manifests,
+    config=st.none() | descriptors("application/vnd.cncf.helm.config.v1+json"),
+    dependencies=_some(dependencies, unique_by=lambda each: each.name),
+)
+variants = st.builds(Variant, name=labels, values=values)
+asked = st.builds(
+    Asked,
+    component=labels,
+    version=st.just("") | labels,
+    images=_some(references, unique=True),
+    revealed=_some(references, unique=True),
+    charts=_some(
+        st.builds(
+            AskedChart,
+            chart=labels,
+            version=segments,
+            release=labels,
+            namespace=labels,
+            values=values,
+            variants=_some(variants, unique_by=lambda variant: variant.name),
+        ),
+        unique_by=lambda chart: chart.release,
+    ),
+    wheels=_some(st.sampled_from(["numpy>=2", "a[b]==1; python_version < '3.12'"]), unique=True),
+    packages=_some(st.sampled_from(["nginx", "libc6:amd64=2.36-9"]), unique=True),
+    files=_some(segments, unique=True),
+    provides=st.dictionaries(labels, versions, max_size=2).map(lambda pairs: tuple(sorted(pairs.items()))),
+    tools=st.sampled_from([(), (("helm", ToolRequest(file="helm.tgz", member="linux-amd64/helm")),)]),
+    silences=_some(
+        st.builds(Silence, image=printable(1).filter(str.strip), reason=st.just("a test")),
+        unique_by=lambda each: each.image,
+    ),
 )
 _field = st.builds("{}: {}".format, _text(string.ascii_letters, 1, 4), printable())
 _more = st.builds("{}{}".format, st.sampled_from([" ", "\t"]), printable(1).filter(str.strip))
@@ -135,6 +210,18 @@ files = _sized(
         "{}{}".format, st.sampled_from(["https://files.example/", "file:"]), _text(_ALNUM + "/%?=&~'\"\\", 1)
     ).filter(lambda url: not (url.startswith("file:") and "?" in url)),
 )
+targets = st.builds(
+    LockedTarget,
+    archive=labels,
+    release=labels,
+    architecture=labels,
+    base=_some(segments),
+    installed=st.booleans(),
+    roles=_some(
+        st.builds(PackageRole, role=st.just("") | labels, names=_some(st.just("nginx"))),
+        unique_by=lambda role: role.role,
+    ),
+)
 locks = st.builds(
     Lock,
     profile=labels,
@@ -149,6 +236,11 @@ locks = st.builds(
     wheels=_some(wheels, unique_by=lambda wheel: wheel.name),
     debs=_some(debs, unique_by=lambda deb: (deb.archive, deb.release, deb.name)),
     files=_some(files, unique_by=lambda file: file.name),
+    glibc=st.sampled_from(["manylinux2014", "manylinux_2_36"]),
+    constraints=_some(st.just("numpy<3")),
+    asked=_some(asked, unique_by=lambda each: each.name),
+    targets=_some(targets, unique_by=lambda target: target.name),
+    charts=_some(charts, unique_by=lambda chart: chart.name),
 )
 signers = st.sampled_from([(), (ALICE.public,), (BOB.public, ALICE.public)])
 

@@ -82,28 +82,55 @@ def spans(data: bytes) -> Answer:
 
 @dataclass(kw_only=True)
 class TinyArchive:
-    """A Debian archive, signed by a key of its own. No package file is there: to resolve, indexes are enough."""
+    """A Debian archive, signed by a key of its own. To resolve, indexes are enough; `deb` serves a package too."""
 
     server: HostileServer
     root: str = "/debian"
     origin: str = "Debian"
     key: bytes = field(default_factory=lambda: create_apt_key("tests"))
+    indexes: dict[str, dict[str, bytes]] = field(default_factory=dict)
 
     @property
     def url(self) -> str:
         return f"{self.server.url}{self.root}"
 
-    def suite(self, name: str, packages: Iterable[str], *, architecture: str = "amd64", valid: bool = True) -> None:
-        """Publish a suite of the packages given as stanzas (`package`), its InRelease signed, unless not `valid`."""
-        text = "\n".join(packages).encode()
-        place = f"main/binary-{architecture}/Packages"
+    def suite(
+        self,
+        name: str,
+        packages: Iterable[str],
+        *,
+        architecture: str = "amd64",
+        component: str = "main",
+        valid: bool = True,
+    ) -> None:
+        """Publish one index of a suite, of packages given as stanzas, its InRelease signed, unless not `valid`."""
+        place = f"{component}/binary-{architecture}/Packages"
+        self._publish(f"/dists/{name}", name, place, "\n".join(packages).encode(), valid=valid)
+
+    def flat(self, path: str, packages: Iterable[str]) -> None:
+        """Publish a flat repository below `path`, which ends in a slash."""
+        self._publish(f"/{path}".rstrip("/"), "", "Packages", "\n".join(packages).encode(), valid=True)
+
+    def deb(self, made: Made) -> str:
+        """Serve a package and give its stanza."""
+        path = f"pool/{made.name}"
+        self.server.on(f"{self.root}/{path}", spans(made.data))
+        return f"{made.description.decode()}Filename: {path}\nSize: {len(made.data)}\nSHA256: {sha256(made.data)}\n"
+
+    def _publish(self, folder: str, suite: str, place: str, text: bytes, *, valid: bool) -> None:
+        listed = self.indexes.setdefault(folder, {})
+        listed[place] = text
+        architectures = sorted({name.split("-")[1].split("/")[0] for name in listed if "-" in name} or {"amd64"})
+        components = sorted({name.split("/")[0] for name in listed if "/" in name})
+        sums = "".join(f" {sha256(data)} {len(data)} {name}\n" for name, data in listed.items())
         release = (
-            f"Origin: {self.origin}\nSuite: {name}\nCodename: {name}\nDate: Sat, 01 Aug 2026 10:00:00 UTC\n"
-            f"Architectures: {architecture}\nComponents: main\nSHA256:\n {sha256(text)} {len(text)} {place}\n"
+            f"Origin: {self.origin}\nSuite: {suite}\nCodename: {suite}\nDate: Sat, 01 Aug 2026 10:00:00 UTC\n"
+            f"Architectures: {' '.join(architectures)}\nComponents: {' '.join(components)}\nSHA256:\n{sums}"
         )
         signed = clear_sign(self.key, release.encode())
-        self.server.on(f"{self.root}/dists/{name}/InRelease", ok(signed if valid else signed.replace(b"2026", b"2027")))
-        self.server.on(f"{self.root}/dists/{name}/{place}", ok(text))
+        signed = signed if valid else signed.replace(b"2026", b"2027")
+        self.server.on(f"{self.root}{folder}/InRelease", ok(signed))
+        self.server.on(f"{self.root}{folder}/{place}", ok(text))
 
 
 def package(name: str, version: str = "1.0-1", **fields: str) -> str:

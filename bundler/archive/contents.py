@@ -10,8 +10,10 @@ from bundler.archive import oci
 from bundler.errors import Malformed
 from bundler.model.descriptor import Descriptor
 from bundler.model.digest import Digest
-from bundler.model.lock import Lock, LockedDeb, LockedFile, LockedImage, LockedWheel
-from bundler.model.statement import DebArtifact, FileArtifact, ImageArtifact, WheelArtifact
+from bundler.model.lock import Lock, LockedChart, LockedDeb, LockedFile, LockedImage, LockedWheel
+from bundler.model.lock_text import write_lock
+from bundler.model.reference import Reference
+from bundler.model.statement import ChartArtifact, DebArtifact, FileArtifact, ImageArtifact, WheelArtifact
 
 WHEEL_TYPE = "application/vnd.bundle.wheel.v1"
 WHEEL_METADATA_TYPE = "application/vnd.bundle.wheel.metadata.v1"
@@ -20,6 +22,7 @@ DEB_CONTROL_TYPE = "application/vnd.bundle.deb.control.v1"
 DEB_CONTENT_TYPE = "application/vnd.debian.binary-package"
 FILE_TYPE = "application/vnd.bundle.file.v1"
 CONTENT_TYPE = "application/octet-stream"
+LOCK_TYPE = "application/vnd.bundle.lock.v1+yaml"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,7 +32,9 @@ class Contents:
     index: bytes
     blobs: tuple[Descriptor, ...]
     ready: Mapping[Digest, bytes]
+    lock: Digest
     images: tuple[ImageArtifact, ...]
+    charts: tuple[ChartArtifact, ...]
     wheels: tuple[WheelArtifact, ...]
     debs: tuple[DebArtifact, ...]
     files: tuple[FileArtifact, ...]
@@ -72,21 +77,49 @@ def contents_of(lock: Lock) -> Contents:
     """Raises Malformed when the lock gives one digest two sizes."""
     shelf = _Shelf()
     images = [_image(shelf, image) for image in sorted(lock.images, key=lambda image: image.name)]
-    named = [(image.name, image.root) for image in sorted(lock.images, key=lambda image: image.name)]
+    named = [
+        (image.name, image.root)
+        for image in sorted(lock.images, key=lambda image: image.name)
+        if image.reference.about is None  # a signature under a name would be unpacked as an image
+    ]
+    charts = [_chart(shelf, chart) for chart in sorted(lock.charts, key=lambda chart: chart.name)]
     wheels = [_wheel(shelf, wheel) for wheel in sorted(lock.wheels, key=lambda wheel: wheel.name)]
     debs = [_deb(shelf, deb) for deb in sorted(lock.debs, key=lambda deb: (deb.archive, deb.release, deb.name))]
     files = [_file(shelf, file) for file in sorted(lock.files, key=lambda file: file.name)]
+    text = shelf.write(LOCK_TYPE, write_lock(lock).encode())
+    whole = shelf.write(
+        oci.MANIFEST_TYPE,
+        oci.artifact_manifest(
+            artifact_type=LOCK_TYPE,
+            config=shelf.write(oci.EMPTY_TYPE, oci.EMPTY),
+            layer=text,
+            title="images.lock",
+            annotations={},
+        ),
+    )
     manifests = [
-        (oci.describe(oci.MANIFEST_TYPE, shelf.ready[artifact.manifest]), kind)
-        for kind, artifacts in ((WHEEL_TYPE, wheels), (DEB_TYPE, debs), (FILE_TYPE, files))
-        for artifact in artifacts
+        (whole, LOCK_TYPE),
+        *(
+            (shelf.documents[artifact.manifest], kind)
+            for kind, artifacts in (
+                (oci.CHART_CONFIG_TYPE, charts),
+                (WHEEL_TYPE, wheels),
+                (DEB_TYPE, debs),
+                (FILE_TYPE, files),
+            )
+            for artifact in artifacts
+        ),
+        *((image.root, "") for image in lock.images if image.reference.about is not None),
+        *((referrer, "") for image in lock.images for referrer in sorted(image.referrers)),
     ]
-    nested = shelf.write(oci.INDEX_TYPE, oci.nested_index(manifests)) if manifests else None
+    nested = shelf.write(oci.INDEX_TYPE, oci.nested_index(manifests))
     return Contents(
         index=oci.layout_index(named, nested, platforms=lock.platforms),
         blobs=shelf.ordered(),
         ready=shelf.ready,
+        lock=text.digest,
         images=tuple(images),
+        charts=tuple(charts),
         wheels=tuple(wheels),
         debs=tuple(debs),
         files=tuple(files),
@@ -99,7 +132,10 @@ def is_config(media_type: str) -> bool:
 
 
 def _image(shelf: _Shelf, image: LockedImage) -> ImageArtifact:
-    manifests = (image.root, *(each for each in image.manifests if each.digest != image.root.digest))
+    others = (each for each in image.manifests if each.digest != image.root.digest)
+    manifests = (image.root, *others, *image.referrers)
+    if image.synthesised:
+        shelf.write(image.root.media_type, image.synthesised.encode())
     for descriptor in manifests:
         shelf.document(descriptor)
     for descriptor in sorted(image.blobs):
@@ -108,12 +144,42 @@ def _image(shelf: _Shelf, image: LockedImage) -> ImageArtifact:
         name=image.name,
         root=image.root.digest,
         manifests=_digests(manifests),
+        referrers=_digests(image.referrers),
         blobs=_digests(image.blobs),
     )
 
 
 def _digests(descriptors: Iterable[Descriptor]) -> tuple[Digest, ...]:
     return tuple(sorted({descriptor.digest for descriptor in descriptors}))
+
+
+def _chart(shelf: _Shelf, chart: LockedChart) -> ChartArtifact:
+    layer = shelf.payload(Descriptor(media_type=oci.CHART_TYPE, digest=chart.digest, size=chart.size))
+    provenance = [shelf.document(chart.provenance)] if chart.provenance else []
+    if chart.manifest and chart.config:  # its registry's own: whoever pinned its digest finds it
+        config, manifest = shelf.document(chart.config), shelf.document(chart.manifest)
+    else:
+        config = shelf.write(oci.CHART_CONFIG_TYPE, chart.metadata.encode())
+        document = oci.chart_manifest(config=config, layers=[layer, *provenance])
+        manifest = shelf.write(oci.MANIFEST_TYPE, document)
+    return ChartArtifact(
+        name=chart.name,
+        chart=chart.chart,
+        version=chart.version,
+        reference=chart_reference(chart),
+        digest=chart.digest,
+        config=config.digest,
+        provenance=tuple(each.digest for each in provenance),
+        manifest=manifest.digest,
+    )
+
+
+def chart_reference(chart: LockedChart) -> str:
+    """The canonical reference of a chart from an OCI registry; Helm writes `_` for a version's `+`."""
+    if not chart.repository.startswith("oci://"):
+        return ""
+    name = f"{chart.repository.removeprefix('oci://')}/{chart.chart}:{chart.version.replace('+', '_')}"
+    return str(Reference.parse(name))
 
 
 def _wheel(shelf: _Shelf, wheel: LockedWheel) -> WheelArtifact:

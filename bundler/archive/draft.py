@@ -78,7 +78,9 @@ def draft_of(lock: Lock, *, sources: Mapping[str, bytes], signers: tuple[PublicK
                 for blob in contents.blobs
             ),
         ),
+        lock=contents.lock,
         images=contents.images,
+        charts=contents.charts,
         wheels=contents.wheels,
         debs=contents.debs,
         files=contents.files,

@@ -24,6 +24,23 @@ def describe(media_type: str, data: bytes) -> Descriptor:
     return Descriptor(media_type=media_type, digest=Digest.of(data), size=len(data))
 
 
+CHART_CONFIG_TYPE = "application/vnd.cncf.helm.config.v1+json"
+CHART_TYPE = "application/vnd.cncf.helm.chart.content.v1.tar+gzip"
+CHART_PROVENANCE_TYPE = "application/vnd.cncf.helm.chart.provenance.v1.prov"
+
+
+def chart_manifest(*, config: Descriptor, layers: Iterable[Descriptor]) -> bytes:
+    """The manifest of a Helm chart as Helm writes it (HIP-6): its config type says what it is."""
+    return canonical.dump(
+        {
+            "schemaVersion": 2,
+            "mediaType": MANIFEST_TYPE,
+            "config": _plain(config),
+            "layers": [_plain(layer) for layer in layers],
+        }
+    )
+
+
 def artifact_manifest(
     *, artifact_type: str, config: Descriptor, layer: Descriptor, title: str, annotations: Mapping[str, str]
 ) -> bytes:
@@ -44,8 +61,8 @@ def artifact_manifest(
 
 
 def nested_index(manifests: Iterable[tuple[Descriptor, str]]) -> bytes:
-    """The index of all artifacts that are no images: descriptors and artifact types."""
-    return _index(_plain(descriptor, artifactType=kind) for descriptor, kind in manifests)
+    """The index of all artifacts that are no images: descriptors and artifact types, where they are known."""
+    return _index(_plain(descriptor, **({"artifactType": kind} if kind else {})) for descriptor, kind in manifests)
 
 
 def layout_index(

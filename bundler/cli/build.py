@@ -7,9 +7,10 @@ import click
 
 from bundler.cli.options import (
     PATH,
-    files_folder,
     jobs_option,
     json_option,
+    manifests_option,
+    mirror_option,
     pairs,
     quiet_option,
     realm_option,
@@ -33,11 +34,11 @@ _JOBS = 4
     metavar="[NAME]",
     help="Move pins: all, or with --update=NAME those of one package, project or image.",
 )
-@click.option(
-    "--manifests", type=PATH, default=Path("manifests"), show_default=True, help="Where profiles/ and components/ are."
-)
+@manifests_option
 @click.option("-n", "--dry-run", is_flag=True, help="Show what would change; write nothing.")
+@click.option("--check", is_flag=True, help="Write nothing; exit with 73 when the lock is not what it would be now.")
 @upstream_option
+@mirror_option
 @realm_option
 @json_option
 @quiet_option
@@ -45,9 +46,11 @@ def lock(
     profile: str,
     output: Path,
     update: tuple[str, ...],
-    manifests: Path,
+    manifests: tuple[Path, ...],
     dry_run: bool,
+    check: bool,
     upstreams: tuple[str, ...],
+    mirrors: tuple[str, ...],
     realms: tuple[str, ...],
     as_json: bool,
     quiet: bool,
@@ -61,16 +64,20 @@ def lock(
     Example:
       bundle lock -p quickstart -o images.lock
       bundle lock -p quickstart --update=numpy --dry-run
+      bundle lock -p quickstart --check
     """
+    from bundler.catalog.manifests import Manifests
     from bundler.transport import Upstreams
-    from bundler.workflows.create import Places
     from bundler.workflows.lock import lock as run
+    from bundler.workflows.places import Places
 
-    places = Places(files=Path(), upstreams=Upstreams.parse(upstreams), realms=pairs(realms, "--realm"))
+    places = Places(
+        manifests=Manifests.of(manifests),
+        upstreams=Upstreams.parse(upstreams, mirrors),
+        realms=pairs(realms, "--realm"),
+    )
     with progress_of("lock", quiet=quiet) as progress:
-        done = run(
-            profile, output, manifests=manifests, places=places, update=update, dry_run=dry_run, progress=progress
-        )
+        done = run(profile, output, places=places, update=update, dry_run=dry_run, check=check, progress=progress)
     if as_json:
         changes = [
             {"kind": each.kind, "name": each.name, "before": each.before, "after": each.after, "reason": each.reason}
@@ -95,7 +102,7 @@ def _one_each(files: tuple[Path, ...], count: int) -> tuple[Path | None, ...]:
 @click.option("--key", "keys", type=PATH, multiple=True, metavar="NAME.key", help="Sign with it; may be repeated.")
 @click.option("-o", "--output", type=PATH, required=True, metavar="OUT", help="The bundle file to make.")
 @click.option("--reuse", type=PATH, multiple=True, metavar="PATH", help="An earlier bundle or site to copy from.")
-@click.option("--files", type=PATH, default=None, metavar="DIR", help="The folder of `file:` URLs.  [manifests/files]")
+@manifests_option
 @click.option(
     "--passphrase-file",
     "passphrase_files",
@@ -105,6 +112,7 @@ def _one_each(files: tuple[Path, ...], count: int) -> tuple[Path | None, ...]:
     help="The passphrase of the keys, on its first line: one FILE for all, or one for each --key in turn.",
 )
 @upstream_option
+@mirror_option
 @realm_option
 @jobs_option
 @json_option
@@ -114,9 +122,10 @@ def create(
     keys: tuple[Path, ...],
     output: Path,
     reuse: tuple[Path, ...],
-    files: Path | None,
+    manifests: tuple[Path, ...],
     passphrase_files: tuple[Path, ...],
     upstreams: tuple[str, ...],
+    mirrors: tuple[str, ...],
     realms: tuple[str, ...],
     jobs: int | None,
     as_json: bool,
@@ -133,13 +142,14 @@ def create(
       bundle create --lock images.lock --key release.key -o site.bundle
       bundle create --key release.key -o new.bundle --reuse old.bundle
     """
+    from bundler.catalog.manifests import Manifests
     from bundler.transport import Upstreams
-    from bundler.workflows.create import Places
     from bundler.workflows.create import create as run
+    from bundler.workflows.places import Places
 
     places = Places(
-        files=files_folder(files, lock_path),
-        upstreams=Upstreams.parse(upstreams),
+        manifests=Manifests.of(manifests),
+        upstreams=Upstreams.parse(upstreams, mirrors),
         realms=pairs(realms, "--realm"),
         reuse=reuse,
     )

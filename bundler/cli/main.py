@@ -12,7 +12,10 @@ from bundler.errors import BundleError
 # name: (module, one line for the overview). The overview needs no import of a command's module.
 _COMMANDS = {
     "keys": ("bundler.cli.signing", "Make the keys that sign bundles."),
+    "catalog": ("bundler.cli.catalog", "List components and profiles; explain one of them."),
     "lock": ("bundler.cli.build", "Resolve a profile to a lock: every blob by digest and size."),
+    "check": ("bundler.cli.check", "Prove that a lock or a bundle comes up short of nothing."),
+    "diff": ("bundler.cli.check", "Show what differs between two locks or bundles."),
     "create": ("bundler.cli.build", "Fetch everything a lock names into one signed file."),
     "statement": ("bundler.cli.signing", "Print the exact bytes that a signature covers."),
     "sign": ("bundler.cli.signing", "Add a signature beside a bundle."),

@@ -34,7 +34,26 @@ upstream_option = click.option(
     metavar="HOST=URL",
     envvar="BUNDLE_UPSTREAM",
     help="Take the bytes of a registry (docker.io=URL), index (pypi=URL) or archive (debian=URL) from there. "
-    "The lock does not change. Several are separated by spaces in BUNDLE_UPSTREAM.",
+    "The lock does not change. A registry gets the credentials of the URL's host, not those of the name. "
+    "Several are separated by spaces in BUNDLE_UPSTREAM.",
+)
+mirror_option = click.option(
+    "--mirror",
+    "mirrors",
+    multiple=True,
+    metavar="HOST=URL",
+    envvar="BUNDLE_MIRROR",
+    help="Ask this mirror of a registry first for what a digest names, then the next one, at last the registry or its "
+    "upstream. Tags are the registry's to resolve: mirrors are asked for them only when it does not answer. May be "
+    "repeated, also for one HOST; separated by spaces in BUNDLE_MIRROR.",
+)
+manifests_option = click.option(
+    "--manifests",
+    type=PATH,
+    multiple=True,
+    metavar="DIR",
+    help="A folder with profiles/, components/, files/ and charts/, searched before the tool's own catalog; may be "
+    "repeated, the first that has a name wins.  [manifests]",
 )
 realm_option = click.option(
     "--realm",
@@ -52,12 +71,6 @@ def threshold_option(default: int | None) -> Callable[[F], F]:
         default=default,
         help="How many of the trusted keys must have signed.  [1]",
     )
-
-
-def files_folder(given: Path | None, lock: Path) -> Path:
-    """The folder of `file:` URLs: as given, else manifests/files here or beside the lock."""
-    here, beside = Path("manifests/files"), lock.resolve().parent / "manifests" / "files"
-    return given or (here if here.is_dir() else beside)
 
 
 def pairs(values: Sequence[str], option: str) -> dict[str, str]:

@@ -13,8 +13,10 @@ from bundler.errors.bundle import (
     TrailingBytes,
     TruncatedBundle,
 )
+from bundler.errors.closure import ChartNotRendered, Incomplete, NeedsUnknown, StaleLock
 from bundler.errors.disk import Busy, CannotWrite, DiskFull, StateDamaged, StoreDamaged
 from bundler.errors.input import (
+    ChartChanged,
     InvalidDocument,
     Malformed,
     NameConflict,
@@ -51,6 +53,7 @@ from bundler.errors.trust import (
     UntrustedSigner,
     WrongPassphrase,
 )
+from bundler.errors.vendor import ChecksumUnknown, LicenseNotAccepted
 
 __all__ = [
     "AuthenticationFailed",
@@ -60,17 +63,23 @@ __all__ = [
     "Busy",
     "CannotListen",
     "CannotWrite",
+    "ChartChanged",
+    "ChartNotRendered",
+    "ChecksumUnknown",
     "DamagedContent",
     "DiskFull",
     "DoubledKey",
     "FetchFailed",
     "HeaderMismatch",
     "HttpFailure",
+    "Incomplete",
     "InvalidDocument",
+    "LicenseNotAccepted",
     "Malformed",
     "MalformedKey",
     "MalformedStatement",
     "NameConflict",
+    "NeedsUnknown",
     "NewerToolNeeded",
     "NoSuchArtifact",
     "NotABundle",
@@ -83,6 +92,7 @@ __all__ = [
     "ReleaseConflict",
     "ResolutionFailed",
     "StaleLink",
+    "StaleLock",
     "Stalled",
     "StateDamaged",
     "StoreDamaged",

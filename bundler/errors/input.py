@@ -175,6 +175,29 @@ class NoSuchArtifact(BundleError):
 
 
 @dataclass(kw_only=True, eq=False)
+class ChartChanged(BundleError):
+    """A chart's folder is not what was locked: packed again it is another archive, or none at all."""
+
+    exit_code: ClassVar[int] = 19
+    chart: str
+    folder: str
+    why: str
+    command: str = "bundle lock"
+
+    @property
+    def summary(self) -> str:
+        return f"the folder of {self.chart} ({self.folder}) has changed since the lock"
+
+    @property
+    def detail(self) -> str:
+        return self.why
+
+    @property
+    def hint(self) -> str:
+        return f"Put the folder back as it was, or lock it as it is:  {self.command}"
+
+
+@dataclass(kw_only=True, eq=False)
 class Usage(BundleError):
     """Options that do not go together; the same code as click's own usage errors."""
 

@@ -7,7 +7,7 @@ from bundler.archive import tar
 from bundler.archive.bootstrap import Bootstrap
 from bundler.fetch.partial import Partial
 from bundler.fetch.pool import Sources, fetch_all
-from bundler.fetch.tasks import bootstrap_tasks
+from bundler.fetch.tasks import bootstrap_tasks, slots_of
 from bundler.model.digest import Digest
 from bundler.support.progress import Progress
 
@@ -38,7 +38,7 @@ def assemble(bootstrap: Bootstrap, folder: Path, sources: Sources, *, jobs: int,
     tasks = bootstrap_tasks(bootstrap, start=0)
     plan = Digest.of(b"bootstrap")
     size = bootstrap.layout.size
-    with Partial(folder / "bootstrap.tar", plan=plan, size=size, blobs=len(tasks)) as partial:
+    with Partial(folder / "bootstrap.tar", plan=plan, size=size, blobs=slots_of(tasks)) as partial:
         write_known(partial, bootstrap, 0)
         fetch_all(tasks, partial, sources, jobs=jobs, progress=progress, refresh="bundle lock --update")
         return digest_of(partial, 0, size)

@@ -1,10 +1,12 @@
 """A bundle that is being written: `OUT.partial`, and `OUT.partial.journal` beside it.
 
 The journal is a line that says which plan the partial file belongs to, then one 8-byte slot for each blob: how many of
-its bytes are written, and in the top bit whether it is whole and on the disk. Slots live in shared memory of the
-file, so a killed process loses nothing. Only a whole blob is believed; a half one is hashed again up to its mark, so a
-mark that ran ahead of its data in a power cut shows as a wrong digest, and that blob starts anew. A partial file that
-is shorter than the bundle is not the one that the journal speaks of: it was removed, or published, and begun again.
+its bytes are written, and in the top bit whether it is whole and on the disk. A large blob has a slot more for each of
+its pieces, which say how many of the piece's bytes are written; its own has only the top bit. Slots live in shared
+memory of the file, so a killed process loses nothing. Only a whole blob is believed; what is there of a half one is
+hashed again, so a mark that ran ahead of its data in a power cut shows as a wrong digest, and that blob starts anew. A
+partial file that is shorter than the bundle is not the one that the journal speaks of: it was removed, or published,
+and begun again.
 """
 
 import errno
@@ -138,6 +140,11 @@ class Partial:
 
     def read(self, count: int, offset: int) -> bytes:
         return os.pread(self.descriptor, count, offset)
+
+    def read_into(self, buffer: memoryview, offset: int) -> int:
+        """How many bytes of the buffer were filled. Raises CannotWrite: the disk does not give back what it took."""
+        with files.writing(self.path):
+            return os.preadv(self.descriptor, [buffer], offset)
 
     def _commit_often(self) -> None:
         while not self._closing.wait(COMMIT_SECONDS):

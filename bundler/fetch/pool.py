@@ -1,40 +1,56 @@
 """Fetching all tasks of a bundle into their places, in parallel, each byte hashed on its way."""
 
-import hashlib
 import io
 import threading
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from bundler.errors import BundleError, CannotWrite, DiskFull, FetchFailed, Malformed, NotFound, PinGone, WrongBytes
+from bundler.catalog.manifests import Manifests
+from bundler.errors import (
+    BundleError,
+    CannotWrite,
+    ChartChanged,
+    DiskFull,
+    FetchFailed,
+    Malformed,
+    NotFound,
+    PinGone,
+    WrongBytes,
+)
+from bundler.fetch.board import Board, Offer
 from bundler.fetch.cache import Cache
 from bundler.fetch.partial import Partial
-from bundler.fetch.tasks import BlobOf, ManifestOf, MetadataOf, Task
-from bundler.model.digest import Digest
+from bundler.fetch.place import Place, Writer
+from bundler.fetch.saved import daemon_source, fetch_saved
+from bundler.fetch.tasks import BlobOf, ManifestOf, MetadataOf, PartOf, Task
 from bundler.model.lock import LockedDeb, LockedFile, LockedWheel
+from bundler.sources.charts import Charts
 from bundler.sources.debs import DebLocator
 from bundler.sources.files import file_source, receive_local
 from bundler.sources.images import Registry
-from bundler.sources.wheel_file import wheel_metadata
+from bundler.sources.local_images import LocalImages
+from bundler.sources.tar_index import Part
+from bundler.sources.wheel_file import requires_of, wheel_metadata
 from bundler.sources.wheels import WheelLocator
 from bundler.support import parallel
 from bundler.support.progress import Progress
-from bundler.transport import Request, Transport
+from bundler.transport import Changed, NoRanges, Request, Transport, Upstreams, Version
 
-_CHUNK = 1 << 20
-# When so much is left of a blob, the next one is asked for: on a slow link no time passes between the two.
-_AHEAD = 2 << 20
+Source = Request | Path | Part | bytes
+_PAUSE = 0.5  # seconds, after one of several connections failed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sources:
-    """Whom to ask for what. `files` is the folder that `file:` URLs are below."""
+    """Whom to ask for what. `manifests` is where `file:` URLs are."""
 
     transport: Transport
     registry: Registry
     wheels: WheelLocator
     debs: DebLocator
-    files: Path
+    manifests: Manifests
+    upstreams: Upstreams
     cache: Cache
 
 
@@ -44,58 +60,22 @@ class _Turn:
     def __init__(self, turns: threading.Semaphore) -> None:
         self._turns, self._held = turns, False
 
-    def __enter__(self) -> "_Turn":
-        self._turns.acquire()
-        self._held = True
-        return self
+    def take(self) -> None:
+        if not self._held:
+            self._turns.acquire()
+            self._held = True
 
     def over(self) -> None:
         if self._held:
             self._held = False
             self._turns.release()
 
+    def __enter__(self) -> "_Turn":
+        self.take()
+        return self
+
     def __exit__(self, *_: object) -> None:
         self.over()
-
-
-class PlaceSink:
-    """The place of one blob in the partial file: hashes, writes and marks what arrives."""
-
-    def __init__(self, partial: Partial, task: Task, progress: Progress, turn: _Turn) -> None:
-        self._partial, self._task, self._progress, self._turn = partial, task, progress, turn
-        self._hash = hashlib.sha256()
-        self.position = 0
-
-    def recall(self) -> None:
-        """Go on after what an earlier run wrote: hash it again, from the disk."""
-        end = min(self._partial.position(self._task.slot), self._task.size)
-        while self.position < end:
-            data = self._partial.read(min(_CHUNK, end - self.position), self._task.offset + self.position)
-            if not data:
-                break
-            self._hash.update(data)
-            self.position += len(data)
-            self._progress.advance(len(data))
-
-    def write(self, data: memoryview) -> None:
-        parallel.check_stopping()
-        self._hash.update(data)
-        self._partial.write(data, self._task.offset + self.position)
-        self.position += len(data)
-        self._partial.mark(self._task.slot, self.position)
-        self._progress.advance(len(data))
-        if self._task.size - self.position <= _AHEAD:
-            self._turn.over()
-
-    def forget(self) -> None:
-        """Start the blob anew."""
-        self._progress.advance(-self.position)
-        self._hash, self.position = hashlib.sha256(), 0
-        self._partial.mark(self._task.slot, 0)
-
-    @property
-    def digest(self) -> Digest:
-        return Digest(self._hash.hexdigest())
 
 
 def fetch_all(
@@ -114,12 +94,29 @@ def fetch_all(
     """
     wanted = [task for task in tasks if not partial.whole(task.slot)]
     progress.expect(sum(task.size for task in wanted))
-    worker = _Worker(partial, sources, progress, threading.Semaphore(jobs))
     # METADATA is read out of wheels that are there by then.
-    first = [task for task in wanted if not isinstance(task.origin, MetadataOf)]
+    first = [task for task in wanted if not isinstance(task.origin, MetadataOf) and not daemon_source(task)]
     second = [task for task in wanted if isinstance(task.origin, MetadataOf)]
+    turns = threading.Semaphore(jobs)
+    _fetch_saved(wanted, partial, progress, jobs=jobs, refresh=refresh)
     for group in (first, second):
-        _raise_failures(parallel.each(group, worker.fetch, jobs=2 * jobs, fatal=_is_fatal), refresh)
+        worker = _Worker(partial, sources, progress, turns, Board(tasks=len(group), jobs=jobs))
+        # Threads that find no task any more help with the large blobs that are left.
+        helpers = [None] * (2 * jobs - 1 if any(task.large for task in group) else 0)
+        failed = parallel.each([*group, *helpers], worker.work, jobs=2 * jobs, fatal=_is_fatal)
+        _raise_failures([(task, error) for task, error in failed if task is not None], refresh)
+
+
+def _fetch_saved(wanted: Sequence[Task], partial: Partial, progress: Progress, *, jobs: int, refresh: str) -> None:
+    """What the Docker daemon has, image by image: it gives the blobs of each in one stream."""
+    saved: dict[str, list[Task]] = {}
+    for task in wanted:
+        if source := daemon_source(task):
+            saved.setdefault(source, []).append(task)
+    failed = parallel.each(
+        saved.items(), lambda each: fetch_saved(*each, partial, progress), jobs=jobs, fatal=_is_fatal
+    )
+    _raise_failures([(tasks[0], error) for (_, tasks), error in failed], refresh)
 
 
 def _is_fatal(error: BundleError) -> bool:
@@ -128,6 +125,8 @@ def _is_fatal(error: BundleError) -> bool:
 
 
 def _raise_failures(failed: list[tuple[Task, BundleError]], refresh: str) -> None:
+    for changed in (error for _, error in failed if isinstance(error, ChartChanged)):
+        changed.command = refresh
     gone = tuple(sorted(task.label for task, error in failed if isinstance(error, NotFound)))
     if gone and len(gone) == len(failed):
         raise PinGone(gone=gone, command=refresh)
@@ -138,58 +137,152 @@ def _raise_failures(failed: list[tuple[Task, BundleError]], refresh: str) -> Non
 
 
 class _Worker:
-    def __init__(self, partial: Partial, sources: Sources, progress: Progress, turns: threading.Semaphore) -> None:
-        self._partial, self._sources, self._progress, self._turns = partial, sources, progress, turns
+    def __init__(
+        self, partial: Partial, sources: Sources, progress: Progress, turns: threading.Semaphore, board: Board
+    ) -> None:
+        self._partial, self._sources, self._progress = partial, sources, progress
+        self._turns, self._board = turns, board
+        self._local = LocalImages(sources.manifests)
 
-    def fetch(self, task: Task) -> None:
+    def work(self, task: Task | None) -> None:
+        """Fetch one blob, or without one help with large ones until all are whole."""
+        if task is None:
+            self._help()
+            return
+        try:
+            self._fetch(task)
+        finally:
+            self._board.finished()
+
+    def _fetch(self, task: Task) -> None:
         """Bring one blob into its place when it is its turn. Raises WrongBytes and what its source raises."""
         with _Turn(self._turns) as turn:
             parallel.check_stopping()
-            self._fetch(task, PlaceSink(self._partial, task, self._progress, turn))
+            self._progress.begin(task.label)
+            try:
+                self._bring(task, Place(self._partial, task, self._progress), turn)
+            finally:
+                self._progress.end(task.label)
 
-    def _fetch(self, task: Task, sink: PlaceSink) -> None:
-        self._progress.begin(task.label)
-        try:
-            sink.recall()
-            recalled = sink.position > 0
-            self._receive(task, sink)
-            if sink.digest != task.digest and recalled:
-                # The mark may have run ahead of the data in a power cut: once more, from nothing.
-                sink.forget()
-                self._receive(task, sink)
-            found = sink.digest
-            if found != task.digest:
-                sink.forget()
-                raise WrongBytes(what=task.label, expected=str(task.digest), found=str(found))
-            self._partial.finish(task.slot)
-        finally:
-            self._progress.end(task.label)
+    def _bring(self, task: Task, place: Place, turn: _Turn) -> None:
+        """From its source, or a registry's blob from the first place that has it: mirrors come before the registry."""
+        origin = task.origin
+        if not isinstance(origin, (ManifestOf, BlobOf)) or origin.image.source:
+            self._prove(task, place, turn, lambda: self._locate(task))
+            return
 
-    def _receive(self, task: Task, sink: PlaceSink) -> None:
-        if sink.position == task.size:
+        def take(request: Request) -> None:
+            place.resume()
+            self._prove(task, place, turn, lambda: request)
+
+        manifest = isinstance(origin, ManifestOf)
+        self._sources.registry.receive(origin.image.reference, origin.descriptor, take, manifest=manifest)
+
+    def _prove(self, task: Task, place: Place, turn: _Turn, locate: Callable[[], Source]) -> None:
+        self._receive(task, place, turn, locate)
+        if place.digest != task.digest and (place.recalled or place.shared):
+            # A mark may have run ahead of its data in a power cut, a server may have given other parts than it was
+            # asked for: once more, from nothing and over one connection.
+            place.forget()
+            place.alone = True
+            self._receive(task, place, turn, locate)
+        if (found := place.digest) != task.digest:
+            place.forget()
+            raise WrongBytes(what=task.label, expected=str(task.digest), found=str(found))
+        self._partial.finish(task.slot)
+
+    def _receive(self, task: Task, place: Place, turn: _Turn, locate: Callable[[], Source]) -> None:
+        if place.complete:
             return
-        if sink.position == 0 and self._sources.cache.copy(task.digest, task.size, sink):
-            return
-        source = self._locate(task)
+        if place.empty:
+            writer = place.straight(turn.over)
+            found = self._sources.cache.copy(task.digest, task.size, writer)
+            writer.close()
+            if found:
+                return
+        source = locate()
         if isinstance(source, Request):
-            self._sources.transport.receive(source, size=task.size, sink=sink)
-        elif isinstance(source, Path):
-            receive_local(source, size=task.size, sink=sink)
+            self._lead(Offer(place=place, request=source, version=_version(task)), turn)
         else:
-            sink.write(memoryview(source)[sink.position : task.size])
+            writer = place.straight(turn.over)
+            place.catch_up()
+            if isinstance(source, Path):
+                receive_local(source, size=task.size, sink=writer)
+            elif isinstance(source, Part):
+                receive_local(source.path, size=task.size, sink=writer, offset=None if source.whole else source.offset)
+            else:
+                writer.write(memoryview(source)[writer.position : task.size])
+            writer.close()
 
-    def _locate(self, task: Task) -> Request | Path | bytes:
+    def _lead(self, offer: Offer, turn: _Turn) -> None:
+        """Fetch what is missing, and let others help; what they cannot do remains here."""
+        place = offer.place
+        with self._board.offered(offer):
+            place.catch_up()
+            while not place.complete:
+                if (place.alone or place.changed) and place.others:
+                    turn.over()
+                    place.wait()
+                    continue
+                if place.changed:
+                    place.forget()
+                    place.alone, offer.version = True, None
+                turn.take()
+                far = place.alone or not (place.task.large and self._board.short)
+                if writer := place.claim(far=far, after=turn.over):
+                    self._part(offer, writer, turn, patient=far)
+                else:
+                    turn.over()
+                    place.wait()
+
+    def _help(self) -> None:
+        while offer := self._board.next():
+            with _Turn(self._turns) as turn:
+                writer = offer.place.claim(far=False, after=turn.over) if offer.place.open else None
+                if writer is not None:
+                    self._part(offer, writer, turn, patient=False)
+            offer.place.catch_up()
+
+    def _part(self, offer: Offer, writer: Writer, turn: _Turn, *, patient: bool) -> None:
+        """Fetch what a writer takes. What goes wrong for one of several is a setback; of the only one, an error."""
+        place, transport, before = offer.place, self._sources.transport, writer.position
+        try:
+            transport.receive_part(
+                offer.request, size=place.task.size, sink=writer, version=offer.version, patient=patient
+            )
+            place.success()
+        except Changed:
+            place.changed = True
+        except NoRanges:
+            place.alone = True
+        except BundleError as error:
+            writer.close()
+            if _is_fatal(error):
+                raise
+            if patient and not place.others:
+                if not isinstance(error, WrongBytes) or place.empty or place.anew:
+                    raise
+                place.changed = True  # or its ranges are wrong: without one all may be well
+                return
+            if writer.position - before < transport.config.progress:
+                place.setback(error)
+                turn.over()
+                parallel.pause(_PAUSE)
+        finally:
+            writer.close()
+
+    def _locate(self, task: Task) -> Source:
         origin, sources = task.origin, self._sources
-        if isinstance(origin, ManifestOf):
-            return sources.registry.manifest_request(origin.image.reference, origin.descriptor)
-        if isinstance(origin, BlobOf):
-            return sources.registry.blob_request(origin.image.reference, origin.descriptor)
+        if isinstance(origin, (ManifestOf, BlobOf)):
+            return self._local.find(origin.image, origin.descriptor)
+        if isinstance(origin, PartOf):
+            return Charts(sources, sources.manifests).locate(origin.chart, origin.descriptor)
         if isinstance(origin, LockedWheel):
             return sources.wheels.locate(origin)
         if isinstance(origin, LockedDeb):
             return sources.debs.locate(origin)
         if isinstance(origin, LockedFile):
-            return file_source(origin.url, files=sources.files)
+            return file_source(origin.url, manifests=sources.manifests, upstreams=sources.upstreams)
         return self._metadata(task, origin)
 
     def _metadata(self, task: Task, origin: MetadataOf) -> bytes:
@@ -200,7 +293,14 @@ class _Worker:
             raise WrongBytes(what=task.label, expected=error.expected, found=error.found) from None
         if len(data) != task.size:
             raise WrongBytes(what=task.label, expected=f"{task.size} bytes", found=f"{len(data)} bytes")
+        if requires_of(data) != origin.wheel.requires:
+            raise WrongBytes(what=task.label, expected="the requirements that the lock names", found="others")
         return data
+
+
+def _version(task: Task) -> Version | None:
+    """A file's server may change it meanwhile; what a registry calls by its digest stays."""
+    return Version() if isinstance(task.origin, LockedFile) else None
 
 
 class Window(io.RawIOBase):

@@ -8,10 +8,15 @@ from bundler.archive.bootstrap import Bootstrap
 from bundler.archive.contents import Contents
 from bundler.archive.form import BOOTSTRAP
 from bundler.archive.layout import Layout
+from bundler.archive.oci import CHART_TYPE
 from bundler.model.descriptor import Descriptor
 from bundler.model.digest import Digest
-from bundler.model.lock import Lock, LockedDeb, LockedFile, LockedImage, LockedWheel
+from bundler.model.lock import Lock, LockedChart, LockedDeb, LockedFile, LockedImage, LockedWheel
 from bundler.model.statement import BLOB_PREFIX
+
+# Large enough that asking for a piece costs nothing beside it, small enough that none is long in coming at the end.
+PIECE = 32 << 20
+LARGE = 2 * PIECE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,13 +39,24 @@ class MetadataOf:
     wheel_offset: int
 
 
-T = TypeVar("T", LockedImage, LockedWheel, LockedDeb, LockedFile)
-Origin = ManifestOf | BlobOf | MetadataOf | LockedWheel | LockedDeb | LockedFile
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PartOf:
+    """The archive of a chart, its provenance, or the documents that its registry has of it."""
+
+    chart: LockedChart
+    descriptor: Descriptor
+
+
+T = TypeVar("T", LockedImage, LockedChart, LockedWheel, LockedDeb, LockedFile)
+Origin = ManifestOf | BlobOf | PartOf | MetadataOf | LockedWheel | LockedDeb | LockedFile
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Task:
-    """`label` is for people; the bytes belong at `offset` of the bundle file; `slot` numbers the journal's entries."""
+    """`label` is for people; the bytes belong at `offset` of the bundle file; `slot` numbers the journal's entries.
+
+    A large blob is fetched in pieces, each with a slot of its own behind that of the blob; any other is one piece.
+    """
 
     label: str
     origin: Origin
@@ -48,6 +64,36 @@ class Task:
     size: int
     offset: int
     slot: int
+
+    @property
+    def large(self) -> bool:
+        return self.size > LARGE
+
+    @property
+    def pieces(self) -> int:
+        return -(-self.size // PIECE) if self.large else 1
+
+    @property
+    def slots(self) -> int:
+        return 1 + self.pieces if self.large else 1
+
+    def piece_slot(self, piece: int) -> int:
+        return self.slot + 1 + piece if self.large else self.slot
+
+    def piece_start(self, piece: int) -> int:
+        return piece * PIECE
+
+    def piece_end(self, piece: int) -> int:
+        return min((piece + 1) * PIECE, self.size) if self.large else self.size
+
+    def piece_at(self, position: int) -> int:
+        """The piece that a byte belongs to; the last one, at the end of all."""
+        return min(position // PIECE, self.pieces - 1) if self.large else 0
+
+
+def slots_of(tasks: Iterable[Task]) -> int:
+    """How many slots the journal needs."""
+    return sum(task.slots for task in tasks)
 
 
 _Found = tuple[Origin, Descriptor | LockedWheel | LockedDeb | LockedFile, int, str]
@@ -80,10 +126,12 @@ def _bootstrap_wheels(bootstrap: Bootstrap, *, start: int) -> list[_Found]:
 
 def _numbered(found: list[_Found]) -> tuple[Task, ...]:
     found.sort(key=lambda each: (isinstance(each[0], MetadataOf), -each[1].size, each[2]))
-    return tuple(
-        Task(label=label, origin=origin, digest=what.digest, size=what.size, offset=offset, slot=slot)
-        for slot, (origin, what, offset, label) in enumerate(found)
-    )
+    tasks: list[Task] = []
+    slot = 0
+    for origin, what, offset, label in found:
+        tasks.append(Task(label=label, origin=origin, digest=what.digest, size=what.size, offset=offset, slot=slot))
+        slot += tasks[-1].slots
+    return tuple(tasks)
 
 
 def _origins(lock: Lock, offsets: Mapping[Digest, int]) -> Iterator[tuple[Digest, tuple[Origin, str]]]:
@@ -96,10 +144,15 @@ def _origins(lock: Lock, offsets: Mapping[Digest, int]) -> Iterator[tuple[Digest
         yield deb.digest, (deb, deb.file)
     for file in reversed(_sorted(lock.files)):
         yield file.digest, (file, file.name)
+    for chart in reversed(_sorted(lock.charts)):
+        archive = Descriptor(media_type=CHART_TYPE, digest=chart.digest, size=chart.size)
+        for descriptor in filter(None, (chart.config, chart.manifest, chart.provenance, archive)):
+            label = chart.name if descriptor == archive else f"{chart.name} {descriptor.digest.hex[:12]}"
+            yield descriptor.digest, (PartOf(chart=chart, descriptor=descriptor), label)
     for image in reversed(_sorted(lock.images)):
         for descriptor in image.blobs:
             yield descriptor.digest, (BlobOf(image=image, descriptor=descriptor), _label(image, descriptor))
-        for descriptor in (*image.manifests, image.root):
+        for descriptor in (*image.referrers, *image.manifests, image.root):
             yield descriptor.digest, (ManifestOf(image=image, descriptor=descriptor), _label(image, descriptor))
 
 
@@ -108,4 +161,4 @@ def _sorted(entries: Iterable[T]) -> list[T]:
 
 
 def _label(image: LockedImage, descriptor: Descriptor) -> str:
-    return f"{image.name} {descriptor.digest.hex[:12]}"
+    return f"{image.name} {descriptor.digest.hex[:12]}" + (f" from {image.source}" if image.source else "")

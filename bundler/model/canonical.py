@@ -1,6 +1,7 @@
 """Canonical JSON: one value, one serialisation. Statements are signed in this form and must come back in it."""
 
 import json
+import math
 from collections import Counter
 from typing import Any
 
@@ -16,8 +17,8 @@ def dump(value: Json) -> bytes:
     return text.encode("ascii") + b"\n"
 
 
-def load(data: bytes, *, limit: int = LIMITS.document) -> Any:
-    """Parse JSON within bounds: size, depth, no duplicate keys, no floats, integers below 2^53.
+def load(data: bytes, *, limit: int = LIMITS.document, floats: bool = False) -> Any:
+    """Parse JSON within bounds: size, depth, no duplicate keys, integers below 2^53, floats only where asked for.
 
     Raises Malformed.
     """
@@ -29,7 +30,7 @@ def load(data: bytes, *, limit: int = LIMITS.document) -> Any:
         value = json.loads(
             data.decode("utf-8"),
             object_pairs_hook=_unique,
-            parse_float=_no_float,
+            parse_float=_finite if floats else _no_float,
             parse_constant=_no_float,
             parse_int=_bounded,
         )
@@ -65,6 +66,12 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _no_float(text: str) -> Any:
     raise Malformed(found=text[:40], expected="integers only")
+
+
+def _finite(text: str) -> float:
+    if not math.isfinite(float(text)):
+        raise Malformed(found=text[:40], expected="a finite number")
+    return float(text)
 
 
 def _bounded(text: str) -> int:

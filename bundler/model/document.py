@@ -1,46 +1,22 @@
 """Strict reading of YAML and JSON documents: every problem at once, each with its line.
 
-The YAML taken is the plain kind: mappings, sequences and scalars; no anchors, aliases, tags, or second
-document. A scalar is its text: what it means is decided by the field that holds it, so that the version `3.10`
-never becomes the number 3.1.
+A scalar is its text: what it means is decided by the field that holds it, so that the version `3.10` never becomes
+the number 3.1.
 """
 
 import re
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
-from typing import Any, NoReturn, ParamSpec, TypeVar, cast
-
-import yaml
+from collections.abc import Callable, Iterable
+from typing import NoReturn, ParamSpec, TypeVar, cast
 
 from bundler.errors import InvalidDocument, Malformed, Problem
 from bundler.model import canonical
 from bundler.model.limits import LIMITS
+from bundler.model.nodes import Node, Scalar, Sequence, Table, from_json, kind_of, read_yaml
+from bundler.model.values import SPELLED_OUT, doubtful, json_of
 
 T = TypeVar("T")
 P = ParamSpec("P")
 _INTEGER = re.compile(r"0|[1-9][0-9]{0,16}")
-_Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-
-
-@dataclass(frozen=True, slots=True)
-class Scalar:
-    text: str
-    line: int
-
-
-@dataclass(frozen=True, slots=True)
-class Sequence:
-    items: tuple["Node", ...]
-    line: int
-
-
-@dataclass(frozen=True, slots=True)
-class Table:
-    pairs: Mapping[str, "Node"]
-    line: int
-
-
-Node = Scalar | Sequence | Table
 
 
 class Reader:
@@ -56,11 +32,11 @@ class Reader:
 
     def yaml(self, text: str) -> "Fields":
         """The fields of a YAML document whose root is a mapping. Raises InvalidDocument when it is none."""
-        return self._root(lambda: _read_yaml(self, text))
+        return self._root(lambda: read_yaml(self, text))
 
     def json(self, data: bytes, *, limit: int = LIMITS.document) -> "Fields":
         """The fields of a JSON document whose root is an object. Raises InvalidDocument when it is none."""
-        return self._root(lambda: _from_json(canonical.load(data, limit=limit)))
+        return self._root(lambda: from_json(canonical.load(data, limit=limit)))
 
     def refuse(self, *, line: int, found: str, expected: str) -> NoReturn:
         """Give up on the whole document. Raises InvalidDocument."""
@@ -74,7 +50,7 @@ class Reader:
         except Malformed as error:
             self.refuse(line=1, found=error.found, expected=error.expected)
         if not isinstance(node, Table):
-            self.refuse(line=node.line, found=_kind(node), expected="a mapping")
+            self.refuse(line=node.line, found=kind_of(node), expected="a mapping")
         self.finish()
         return Fields(reader=self, table=node, path="")
 
@@ -104,6 +80,9 @@ class Fields:
         self.seen.add(key)
         return key in self.table.pairs
 
+    def is_mapping(self, key: str) -> bool:
+        return isinstance(self.table.pairs.get(key), Table)
+
     def value(self, key: str, parse: Callable[[str], T], *, default: T | None = None) -> T:
         """One scalar through its parser, which raises Malformed."""
         node = self._take(key, optional=default is not None)
@@ -132,12 +111,15 @@ class Fields:
         *,
         optional: bool = False,
         name: Callable[[T], str] | None = None,
+        short: str = "",
     ) -> tuple[T, ...]:
         """A list of mappings, each made into a value; a mapping's keys that `build` did not ask for are problems,
-        and so is a second value with the same `name`."""
+        and so is a second value with the same `name`. A scalar stands for a mapping with `short` as its one key."""
         found: list[T] = []
         names: set[str] = set()
         for at, node in self._sequence(key, optional):
+            if short and isinstance(node, Scalar):
+                node = Table({short: node}, node.line)
             fields = self._table(node, f"{key}[{at}]")
             if fields is not None:
                 found.append(fields.whole(build))
@@ -147,6 +129,29 @@ class Fields:
                     names.add(name(found[-1]))
                 self.ok = self.ok and fields.ok
         return tuple(found)
+
+    def named(
+        self, key: str, read: Callable[["Fields", str], T], *, check: Callable[[str], str]
+    ) -> tuple[tuple[str, T], ...]:
+        """An optional mapping from names, which pass `check`, to what `read` takes under each name; by name."""
+        node = self._take(key, optional=True)
+        inner = self._table(node, key) if node is not None else None
+        if inner is None:
+            return ()
+        for name, child in inner.table.pairs.items():
+            inner._scalar(Scalar(name, child.line), name, check)
+        found = tuple((name, read(inner, name)) for name in sorted(inner.table.pairs))
+        self.ok = self.ok and inner.ok
+        return found
+
+    def tree(self, key: str) -> str:
+        """An optional mapping of free content, as JSON text (bundler.model.values); `{}` when it is absent."""
+        node = self._take(key, optional=True)
+        if node is None or self._table(node, key) is None:
+            return "{}"
+        for scalar in doubtful(node):
+            self.fail(found=f"{scalar.text[:40]} in {self._name(key)!r}", expected=SPELLED_OUT, line=scalar.line)
+        return self.build(json_of, node)
 
     def nested(self, key: str, build: Callable[["Fields"], T], *, default: T | None = None) -> T:
         """A mapping under one key, made into a value."""
@@ -189,7 +194,7 @@ class Fields:
 
     def _scalar(self, node: Node, key: str, parse: Callable[[str], T]) -> T:
         if not isinstance(node, Scalar):
-            self.fail(found=f"{_kind(node)} at {self._name(key)!r}", expected="a single value", line=node.line)
+            self.fail(found=f"{kind_of(node)} at {self._name(key)!r}", expected="a single value", line=node.line)
             return cast(T, None)
         try:
             return parse(node.text)
@@ -202,13 +207,13 @@ class Fields:
         if node is None:
             return ()
         if not isinstance(node, Sequence):
-            self.fail(found=f"{_kind(node)} at {self._name(key)!r}", expected="a list", line=node.line)
+            self.fail(found=f"{kind_of(node)} at {self._name(key)!r}", expected="a list", line=node.line)
             return ()
         return enumerate(node.items)
 
     def _table(self, node: Node, key: str) -> "Fields | None":
         if not isinstance(node, Table):
-            self.fail(found=f"{_kind(node)} at {self._name(key)!r}", expected="a mapping", line=node.line)
+            self.fail(found=f"{kind_of(node)} at {self._name(key)!r}", expected="a mapping", line=node.line)
             return None
         return Fields(reader=self.reader, table=node, path=self._name(key))
 
@@ -223,87 +228,3 @@ def _parse_flag(text: str) -> bool:
     if text not in ("true", "false"):
         raise Malformed(found=repr(text[:40]), expected="true or false")
     return text == "true"
-
-
-def _kind(node: Node) -> str:
-    if isinstance(node, Scalar):
-        return repr(node.text[:40])
-    return "a mapping" if isinstance(node, Table) else "a list"
-
-
-def _from_json(value: Any) -> Node:
-    """A parsed JSON value (bounded in depth by `canonical.load`) as nodes of line 1."""
-    if isinstance(value, dict):
-        return Table({key: _from_json(child) for key, child in value.items()}, 1)
-    if isinstance(value, list):
-        return Sequence(tuple(_from_json(child) for child in value), 1)
-    if isinstance(value, bool):
-        return Scalar("true" if value else "false", 1)
-    return Scalar("" if value is None else str(value), 1)
-
-
-def _read_yaml(reader: Reader, text: str) -> Node:
-    """Build nodes from the parser's events, without recursion."""
-    if len(text) > LIMITS.document:
-        raise Malformed(found=f"{len(text)} characters", expected=f"at most {LIMITS.document}")
-    stack: list[_Open] = [_Open(line=1, table=False)]
-    count = 0
-    try:
-        for event in yaml.parse(text, Loader=_Loader):
-            count += 1
-            line = event.start_mark.line + 1 if event.start_mark else 1
-            _refuse_features(reader, event, line, deep=count > LIMITS.nodes or len(stack) > LIMITS.depth)
-            if isinstance(event, yaml.ScalarEvent):
-                stack[-1].add(reader, Scalar(event.value, line))
-            elif isinstance(event, (yaml.MappingStartEvent, yaml.SequenceStartEvent)):
-                stack.append(_Open(line=line, table=isinstance(event, yaml.MappingStartEvent)))
-            elif isinstance(event, (yaml.MappingEndEvent, yaml.SequenceEndEvent)):
-                done = stack.pop().close()
-                stack[-1].add(reader, done)
-    except yaml.reader.ReaderError as error:
-        line = text.count("\n", 0, text.find(chr(error.character))) + 1  # its first occurrence stops the parser
-        reader.refuse(line=line, found=f"the character {chr(error.character)!r}", expected="YAML")
-    except UnicodeEncodeError as error:
-        reader.refuse(line=text.count("\n", 0, error.start) + 1, found="half of a surrogate pair", expected="YAML")
-    except yaml.MarkedYAMLError as error:
-        line = error.problem_mark.line + 1 if error.problem_mark else 1
-        reader.refuse(line=line, found=str(error.problem), expected="YAML")
-    items = stack[0].items
-    if len(items) != 1:
-        line = items[1].line if items else 1
-        reader.refuse(line=line, found=f"{len(items)} documents", expected="one YAML document")
-    return items[0]
-
-
-def _refuse_features(reader: Reader, event: Any, line: int, *, deep: bool) -> None:
-    if deep:
-        reader.refuse(line=line, found="a document too deep or too long", expected="less")
-    if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None) is not None:
-        reader.refuse(line=line, found="an anchor or alias", expected="plain YAML without them")
-    if getattr(event, "tag", None) not in (None, "!"):
-        reader.refuse(line=line, found=f"the tag {event.tag!r}", expected="plain YAML without tags")
-
-
-class _Open:
-    """A collection whose end has not been seen yet."""
-
-    def __init__(self, *, line: int, table: bool) -> None:
-        self.line, self.table = line, table
-        self.items: list[Node] = []
-        self.pairs: dict[str, Node] = {}
-        self.key: str | None = None
-
-    def add(self, reader: Reader, node: Node) -> None:
-        if not self.table:
-            self.items.append(node)
-        elif self.key is not None:
-            self.pairs[self.key], self.key = node, None
-        elif not isinstance(node, Scalar):
-            reader.refuse(line=node.line, found=f"{_kind(node)} as a key", expected="a plain key")
-        else:
-            if node.text in self.pairs:
-                reader.note(line=node.line, found=f"the key {node.text[:80]!r} twice", expected="each key once")
-            self.key = node.text
-
-    def close(self) -> Node:
-        return Table(self.pairs, self.line) if self.table else Sequence(tuple(self.items), self.line)

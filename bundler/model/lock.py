@@ -6,14 +6,24 @@
 from dataclasses import dataclass
 
 from bundler.errors import Malformed
+from bundler.model.asked import Asked, LockedTarget, parse_asked, parse_target
+from bundler.model.component import (
+    check_chart_name,
+    check_line,
+    parse_file_url,
+    parse_image_source,
+    parse_repository,
+    parse_requirement,
+)
 from bundler.model.descriptor import Descriptor
 from bundler.model.digest import Digest
 from bundler.model.document import Fields, Reader
 from bundler.model.limits import LIMITS
 from bundler.model.names import check_label, check_path, check_segment, check_version
 from bundler.model.platform import Platform
-from bundler.model.profile import Release, parse_file_url, parse_python_version, parse_release
+from bundler.model.profile import Release, check_glibc, check_suite, parse_python_version, parse_release
 from bundler.model.reference import Reference
+from bundler.model.values import check_values
 
 VERSION = 1
 METADATA_TYPE = "text/plain"
@@ -25,12 +35,18 @@ class LockedImage:
 
     `root` is what the reference names: an index or a manifest. `manifests` are the carried manifests below an
     index (none when root is a manifest); an index may name more than are carried. `blobs` are configs and layers.
+    `referrers` are manifests whose subject is root or one of `manifests`; what they name is among `blobs`.
+    `source` is where the image comes from when it is no registry; then `synthesised` may hold the text of a manifest
+    that we wrote ourselves, because that source has none.
     """
 
     reference: Reference
     root: Descriptor
     manifests: tuple[Descriptor, ...]
     blobs: tuple[Descriptor, ...]
+    referrers: tuple[Descriptor, ...] = ()
+    source: str = ""
+    synthesised: str = ""
 
     @property
     def name(self) -> str:
@@ -39,7 +55,8 @@ class LockedImage:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LockedWheel:
-    """`project` is the normalised name (PEP 503); `metadata` describes the wheel's METADATA file (PEP 658)."""
+    """`project` is the normalised name (PEP 503); `metadata` describes the wheel's METADATA file (PEP 658), `requires`
+    are its lines that a resolver reads: Requires-Python, Requires-Dist and Provides-Extra."""
 
     project: str
     version: str
@@ -48,10 +65,48 @@ class LockedWheel:
     size: int
     metadata: Descriptor
     pythons: tuple[str, ...]
+    requires: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
         return self.file
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChartDependency:
+    """A chart archive that is packed into the `charts/` of a chart folder; one from a registry has `oci://REFERENCE`
+    as its URL."""
+
+    name: str
+    version: str
+    url: str
+    digest: Digest
+    size: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LockedChart:
+    """A chart archive: `digest` and `size` are those of the .tgz, `metadata` is its Chart.yaml as JSON text.
+
+    One from an HTTP repository has the archive's `url`. One from an OCI registry has `manifest` and `config`, which
+    keep their bytes. One from a folder (`file:PATH`) is packed by us, with its `dependencies`.
+    """
+
+    chart: str
+    version: str
+    repository: str
+    url: str
+    digest: Digest
+    size: int
+    metadata: str
+    provenance: Descriptor | None
+    manifest: Descriptor | None
+    config: Descriptor | None
+    dependencies: tuple[ChartDependency, ...]
+
+    @property
+    def name(self) -> str:
+        return f"{self.chart}-{self.version}.tgz"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,14 +152,23 @@ class LockedBootstrap:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lock:
+    """`glibc`, `pythons` and `constraints` are what wheels were resolved with; `asked` and `targets` are what the proof
+    of completeness starts from; the rest is what a bundle holds."""
+
     profile: str
     release: Release
     platforms: tuple[Platform, ...]
+    glibc: str
+    constraints: tuple[str, ...]
     bootstrap: LockedBootstrap
+    asked: tuple[Asked, ...]
+    targets: tuple[LockedTarget, ...]
+    charts: tuple[LockedChart, ...]
     images: tuple[LockedImage, ...]
     wheels: tuple[LockedWheel, ...]
     debs: tuple[LockedDeb, ...]
     files: tuple[LockedFile, ...]
+    pythons: tuple[str, ...] = ()
 
 
 def deb_file(package: str, version: str, architecture: str) -> str:
@@ -135,7 +199,13 @@ def _lock(fields: Fields) -> Lock:
         profile=fields.value("profile", check_label),
         release=fields.nested("release", parse_release),
         platforms=fields.values("platforms", Platform.parse),
+        glibc=fields.value("glibc", check_glibc),
+        pythons=fields.values("python", parse_python_version),
+        constraints=fields.values("constraints", parse_requirement),
         bootstrap=fields.nested("bootstrap", _bootstrap),
+        asked=fields.each("components", parse_asked, name=lambda asked: asked.name),
+        targets=fields.each("targets", parse_target, name=lambda target: target.name),
+        charts=fields.each("charts", _chart, name=lambda chart: chart.name),
         images=fields.each("images", _image, name=lambda image: image.name),
         wheels=fields.each("wheels", _wheel, name=lambda wheel: wheel.name),
         debs=fields.each("debs", _deb, name=lambda deb: f"{deb.archive}/{deb.release}/{deb.name}"),
@@ -150,13 +220,26 @@ def _bootstrap(fields: Fields) -> LockedBootstrap:
 
 
 def _image(fields: Fields) -> LockedImage:
-    return fields.build(
+    image = fields.build(
         LockedImage,
         reference=fields.value("reference", Reference.parse),
         root=fields.nested("root", _descriptor),
         manifests=fields.each("manifests", _descriptor),
         blobs=fields.each("blobs", _descriptor),
+        referrers=fields.each("referrers", _descriptor, optional=True),
+        source=fields.value("from", parse_image_source, default=""),
+        synthesised=fields.value("synthesised", check_values, default=""),
     )
+    if fields.ok and image.synthesised:
+        fields.build(_check_synthesised, image)
+    return image
+
+
+def _check_synthesised(image: LockedImage) -> None:
+    """What we wrote ourselves is what the reference names. Raises Malformed."""
+    data = image.synthesised.encode()
+    if (image.root.digest, image.root.size) != (Digest.of(data), len(data)) or not image.source or image.manifests:
+        raise Malformed(found=f"the root {image.root.digest}", expected=f"{Digest.of(data)}, the synthesised manifest")
 
 
 def _descriptor(fields: Fields) -> Descriptor:
@@ -178,7 +261,49 @@ def _wheel(fields: Fields) -> LockedWheel:
         size=fields.integer("size"),
         metadata=fields.nested("metadata", _metadata),
         pythons=fields.values("python", parse_python_version),
+        requires=fields.values("requires", check_requires),
     )
+
+
+def check_requires(text: str) -> str:
+    """One line of METADATA that a resolver reads. Raises Malformed."""
+    if not text.startswith(("Requires-Python: ", "Requires-Dist: ", "Provides-Extra: ")):
+        raise Malformed(found=repr(text[:80]), expected="Requires-Python, Requires-Dist or Provides-Extra")
+    return check_line(text)
+
+
+def _chart(fields: Fields) -> LockedChart:
+    return fields.build(
+        LockedChart,
+        chart=fields.value("chart", check_chart_name),
+        version=fields.value("version", check_segment),
+        repository=fields.value("repository", parse_repository),
+        url=fields.value("url", parse_file_url, default=""),
+        digest=fields.value("digest", Digest.parse),
+        size=fields.integer("size"),
+        metadata=fields.value("metadata", check_values),
+        provenance=fields.nested("provenance", _descriptor) if fields.has("provenance") else None,
+        manifest=fields.nested("manifest", _descriptor) if fields.has("manifest") else None,
+        config=fields.nested("config", _descriptor) if fields.has("config") else None,
+        dependencies=fields.each(
+            "dependencies", _dependency, optional=True, name=lambda each: f"{each.name}-{each.version}"
+        ),
+    )
+
+
+def _dependency(fields: Fields) -> ChartDependency:
+    return fields.build(
+        ChartDependency,
+        name=fields.value("chart", check_chart_name),
+        version=fields.value("version", check_segment),
+        url=fields.value("url", _parse_archive_url),
+        digest=fields.value("digest", Digest.parse),
+        size=fields.integer("size"),
+    )
+
+
+def _parse_archive_url(text: str) -> str:
+    return parse_repository(text) if text.startswith("oci://") else parse_file_url(text)
 
 
 def _metadata(fields: Fields) -> Descriptor:
@@ -193,7 +318,7 @@ def _deb(fields: Fields) -> LockedDeb:
         version=fields.value("version", check_version),
         architecture=fields.value("architecture", check_label),
         archive=fields.value("archive", check_label),
-        suite=fields.value("suite", check_label),
+        suite=fields.value("suite", check_suite),
         release=fields.value("release", check_label),
         path=fields.value("path", check_path),
         digest=fields.value("digest", Digest.parse),

@@ -1,19 +1,16 @@
-"""Profiles and component manifests: what a site may contain (manifests/profiles, manifests/components)."""
+"""Profiles: which components a site has, in which versions, and for which machines (MANIFESTS/profiles/NAME.yaml)."""
 
 import re
 from dataclasses import dataclass
 
 from bundler.errors import Malformed
-from bundler.model.digest import Digest
+from bundler.model.component import check_license, check_line, check_local, parse_requirement
 from bundler.model.document import Fields, Reader
-from bundler.model.names import check_label, check_segment
+from bundler.model.names import check_label, check_version
 from bundler.model.platform import Platform
-from bundler.model.reference import Reference
 
 _PYTHON = re.compile(r"3\.(?:[89]|[1-9][0-9])")
 _GLIBC = re.compile(r"manylinux_2_([1-9][0-9])|manylinux2014")
-_PACKAGE = re.compile(r"[a-z0-9][a-z0-9+.-]*[a-z0-9+.](?::[a-z0-9]+)?(?:=[A-Za-z0-9.+~:-]+)?")
-_URL = re.compile(r"(?:https?://[^\s/?#@]+/[^\s#]*|file:[^\s#?]+)")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,38 +26,62 @@ class Release:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PackageTarget:
-    """The release that OS packages are for: an archive by its role, and its release name."""
+    """A release that OS packages are for: an archive by its role, and its release name.
+
+    `components` are the archive's parts (`main`, `universe`), empty for those that this machine's apt is set up with.
+    `also` are further archives by role and suite (`cuda`, `/`). `status` is a host's dpkg status file (`file:NAME`):
+    what is installed there need not be carried; without it the hosts start from nothing.
+    """
 
     archive: str
     release: str
+    components: tuple[str, ...] = ()
+    also: tuple["ExtraArchive", ...] = ()
+    status: str = ""
+
+    @property
+    def name(self) -> str:
+        return f"{self.archive}/{self.release}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExtraArchive:
+    """`suite` ends in a slash for a flat repository; `keyring` is a `file:` of its keys."""
+
+    archive: str
+    suite: str
+    components: tuple[str, ...]
+    keyring: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Choice:
+    """A component, in one of its versions where it has several: `NAME` or `NAME@VERSION`."""
+
+    name: str
+    version: str
+
+    def __str__(self) -> str:
+        return f"{self.name}@{self.version}" if self.version else self.name
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Profile:
+    """`values` are laid over those of a component's charts, by release name; JSON text."""
+
     name: str
+    about: str
     release: Release
     platforms: tuple[Platform, ...]
     glibc: str  # the oldest among the hosts, as wheels name it: manylinux_2_36 for Debian 12
     bootstrap: tuple[str, ...]  # Python versions that may run the tool itself on the site
     python: tuple[str, ...]  # Python versions that the components' wheels are for
-    packages: PackageTarget | None
-    components: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FileRequest:
-    name: str
-    url: str
-    digest: Digest
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Component:
-    name: str
-    images: tuple[Reference, ...]
-    wheels: tuple[str, ...]  # requirements (PEP 508)
-    debs: tuple[str, ...]  # names, as apt takes them: NAME, NAME=VERSION or an aptitude-style ?pattern
-    files: tuple[FileRequest, ...]
+    constraints: tuple[str, ...]  # bounds on projects that somebody else may ask for (pip's constraints)
+    packages: tuple[PackageTarget, ...]
+    kernels: tuple[str, ...]  # the hosts' kernels, as uname -r says
+    components: tuple[Choice, ...]
+    values: tuple[tuple[str, str], ...]
+    accepted: tuple[str, ...]  # licences that restrict redistribution, and are accepted
 
 
 def parse_profile(text: str, *, file: str) -> Profile:
@@ -69,14 +90,6 @@ def parse_profile(text: str, *, file: str) -> Profile:
     profile = reader.yaml(text).whole(_profile)
     reader.finish()
     return profile
-
-
-def parse_component(text: str, *, file: str) -> Component:
-    """Read a component manifest. Raises InvalidDocument with every problem."""
-    reader = Reader(file=file)
-    component = reader.yaml(text).whole(_component)
-    reader.finish()
-    return component
 
 
 def parse_release(fields: Fields) -> Release:
@@ -90,17 +103,28 @@ def parse_python_version(text: str) -> str:
     return text
 
 
+def check_glibc(text: str) -> str:
+    if not _GLIBC.fullmatch(text):
+        raise Malformed(found=repr(text[:40]), expected="manylinux_2_NN or manylinux2014 (PEP 600)")
+    return text
+
+
 def _profile(fields: Fields) -> Profile:
     return fields.build(
         Profile,
         name=fields.value("profile", check_label),
+        about=fields.value("about", check_line, default=""),
         release=fields.nested("release", parse_release),
         platforms=fields.values("platforms", Platform.parse),
-        glibc=fields.value("glibc", _glibc, default="manylinux2014"),
+        glibc=fields.value("glibc", check_glibc, default="manylinux2014"),
         bootstrap=fields.nested("bootstrap", _pythons),
         python=fields.values("python", parse_python_version, optional=True),
-        packages=fields.nested("packages", _package_target) if fields.has("packages") else None,
-        components=fields.values("components", check_label),
+        constraints=fields.values("constraints", parse_requirement, optional=True),
+        packages=_targets(fields),
+        kernels=fields.values("kernels", check_version, optional=True),
+        components=fields.values("components", parse_choice),
+        values=fields.named("values", Fields.tree, check=check_label),
+        accepted=fields.values("accept_license", check_license, optional=True),
     )
 
 
@@ -108,67 +132,46 @@ def _pythons(fields: Fields) -> tuple[str, ...]:
     return fields.values("python", parse_python_version)
 
 
-def _package_target(fields: Fields) -> PackageTarget:
+def _targets(fields: Fields) -> tuple[PackageTarget, ...]:
+    """A list of targets, or one as a mapping."""
+    if not fields.has("packages"):
+        return ()
+    if fields.is_mapping("packages"):
+        return (fields.nested("packages", _target),)
+    return fields.each("packages", _target, name=lambda target: target.name)
+
+
+def _target(fields: Fields) -> PackageTarget:
     return fields.build(
         PackageTarget,
         archive=fields.value("archive", check_label),
         release=fields.value("release", check_label),
+        components=fields.values("components", check_label, optional=True),
+        also=fields.each("also", _extra, optional=True, name=lambda extra: f"{extra.archive} {extra.suite}"),
+        status=fields.value("status", check_local, default=""),
     )
 
 
-def _glibc(text: str) -> str:
-    if not _GLIBC.fullmatch(text):
-        raise Malformed(found=repr(text[:40]), expected="manylinux_2_NN or manylinux2014 (PEP 600)")
-    return text
-
-
-def _component(fields: Fields) -> Component:
+def _extra(fields: Fields) -> ExtraArchive:
     return fields.build(
-        Component,
-        name=fields.value("component", check_label),
-        images=fields.values("images", Reference.parse, optional=True),
-        wheels=fields.values("wheels", _requirement, optional=True),
-        debs=fields.nested("packages", _debs, default=()),
-        files=fields.each("files", _file, optional=True),
+        ExtraArchive,
+        archive=fields.value("archive", check_label),
+        suite=fields.value("suite", check_suite),
+        components=fields.values("components", check_label, optional=True),
+        keyring=fields.value("keyring", check_local),
     )
 
 
-def _debs(fields: Fields) -> tuple[str, ...]:
-    fields.value("format", _deb_format)
-    return fields.values("names", _deb_name)
-
-
-def _deb_format(text: str) -> str:
-    if text != "deb":
-        raise Malformed(found=repr(text[:40]), expected="deb (rpm is not built yet)")
+def check_suite(text: str) -> str:
+    """A suite of an archive, or the path of a flat repository. Raises Malformed."""
+    if not re.fullmatch(r"[A-Za-z0-9./_-]{1,120}", text) or ".." in text:
+        raise Malformed(found=repr(text[:80]), expected="a suite, or a path that ends in / (a flat repository)")
     return text
 
 
-def _deb_name(text: str) -> str:
-    if not _PACKAGE.fullmatch(text):
-        raise Malformed(found=repr(text[:80]), expected="a package name, or NAME=VERSION")
-    return text
-
-
-def _requirement(text: str) -> str:
-    # What the resolver reads line by line must be one requirement: no option, no file, no URL, no second line.
-    unsafe = not text.isprintable() or any(mark in text for mark in ("@", "\\", "#", "://"))
-    if unsafe or text[:1] in ("", "-", ".", " "):
-        raise Malformed(found=repr(text[:80]), expected="a requirement such as numpy>=2 (PEP 508, without a URL)")
-    return text
-
-
-def _file(fields: Fields) -> FileRequest:
-    return fields.build(
-        FileRequest,
-        name=fields.value("name", check_segment),
-        url=fields.value("url", parse_file_url),
-        digest=fields.value("digest", Digest.parse),
-    )
-
-
-def parse_file_url(text: str) -> str:
-    """An http(s) URL without credentials, or `file:RELATIVE` below the manifests' `files` folder."""
-    if not _URL.fullmatch(text) or not (text.isascii() and text.isprintable()) or len(text) > 2048:
-        raise Malformed(found=repr(text[:160]), expected="an http(s) URL without credentials, or file:NAME")
-    return text
+def parse_choice(text: str) -> Choice:
+    """`NAME` or `NAME@VERSION`. Raises Malformed."""
+    name, at, version = text.partition("@")
+    if at and not version:
+        raise Malformed(found=repr(text[:80]), expected="NAME or NAME@VERSION")
+    return Choice(name=check_label(name), version=check_label(version) if at else "")

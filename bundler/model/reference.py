@@ -14,6 +14,7 @@ _HOST = re.compile(
 _COMPONENT = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
 _PATH = re.compile(rf"{_COMPONENT}(?:/{_COMPONENT})*")
 _TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
+_ABOUT = re.compile(r"sha256-([a-f0-9]{64})\.(?:sig|att|sbom)")
 _IDENTIFIER = re.compile(r"[a-f0-9]{64}")
 _EXPECTED = "[HOST[:PORT]/]PATH[:TAG][@sha256:DIGEST]"
 
@@ -68,6 +69,12 @@ class Reference:
     def name(self) -> str:
         """`host/path`, without tag and digest."""
         return f"{self.registry}/{self.repository}"
+
+    @property
+    def about(self) -> Digest | None:
+        """The manifest that this is a signature, attestation or SBOM of, when the tag is one of cosign's."""
+        match = _ABOUT.fullmatch(self.tag)
+        return Digest(match[1]) if match else None
 
     @property
     def site_repository(self) -> str:

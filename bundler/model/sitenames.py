@@ -6,7 +6,7 @@ from bundler.errors import NameConflict
 from bundler.model.digest import Digest
 from bundler.model.reference import Reference, site_host
 
-ARTIFACTS = "bundle"  # the site's repositories of what is no image: bundle/wheel, bundle/deb, bundle/file
+ARTIFACTS = "bundle"  # the site's repositories of what is no image: bundle/wheel, bundle/deb, bundle/file, bundle/chart/*
 COMPONENT = "main"  # of every apt archive
 CHECKSUMS = "SHA256SUMS"
 
@@ -19,16 +19,21 @@ def site_archive(archive: str) -> str:
 def check_site_names(
     *,
     images: Iterable[tuple[Reference, Digest]] = (),
+    charts: Iterable[tuple[str, str, Digest]] = (),
     debs: Iterable[tuple[str, str, str, Digest]] = (),
     files: Iterable[tuple[str, Digest]] = (),
 ) -> None:
     """Raise NameConflict where two artifacts would have one name on the site and differ.
 
-    Images come with the digest that the reference names; debs as archive, release, file name, digest; files as
-    name and digest.
+    Images come with the digest that the reference names; charts as file name, canonical reference (which is empty for
+    one that has none), digest; debs as archive, release, file name, digest; files as name and digest.
     """
-    check_image_names(images)
+    charts = tuple(charts)
+    stored = ((Reference.parse(reference), digest) for _, reference, digest in charts if reference)
+    check_image_names((*images, *stored))
     seen: dict[str, tuple[str, Digest]] = {}
+    for name, _, digest in charts:
+        _claim(seen, f"charts//{name}", f"the chart {name} ({digest})", digest)
     for archive, release, name, digest in debs:
         place = f"{site_archive(archive)}/{release}/{name}"
         _claim(seen, place, f"{name} of {archive} ({digest})", digest)
@@ -36,6 +41,11 @@ def check_site_names(
         if name == CHECKSUMS:
             raise NameConflict(name=name, first=f"the file {name}", second="the list of checksums")
         _claim(seen, f"files//{name}", f"the file {name} ({digest})", digest)
+
+
+def chart_tag(version: str) -> str:
+    """A version as a tag, the way Helm writes it."""
+    return version.replace("+", "_")
 
 
 def check_image_names(images: Iterable[tuple[Reference, Digest]]) -> None:

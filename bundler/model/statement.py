@@ -30,11 +30,13 @@ class Entry:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImageArtifact:
-    """`manifests` are all carried manifests and indexes, `root` among them; `blobs` are configs and layers."""
+    """`manifests` are all carried manifests and indexes, `root` and `referrers` among them; `blobs` are configs and
+    layers. A referrer is a manifest about another one, which it names as its subject."""
 
     name: str  # the canonical reference
     root: Digest
     manifests: tuple[Digest, ...]
+    referrers: tuple[Digest, ...]
     blobs: tuple[Digest, ...]
 
     @property
@@ -44,6 +46,25 @@ class ImageArtifact:
     @property
     def members(self) -> tuple[Digest, ...]:
         return (*self.manifests, *self.blobs)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChartArtifact:
+    """A Helm chart as Helm itself stores it: `config` is its Chart.yaml as JSON, `digest` the .tgz; `provenance` holds
+    the .prov file's digest or nothing. `reference` is the canonical name of one that came from an OCI registry."""
+
+    name: str  # the file name
+    chart: str
+    version: str
+    reference: str
+    digest: Digest
+    config: Digest
+    provenance: tuple[Digest, ...]
+    manifest: Digest
+
+    @property
+    def members(self) -> tuple[Digest, ...]:
+        return (self.manifest, self.config, self.digest, *self.provenance)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,12 +116,13 @@ class FileArtifact:
         return (self.manifest, self.config, self.digest)
 
 
-Artifact = ImageArtifact | WheelArtifact | DebArtifact | FileArtifact
+Artifact = ImageArtifact | ChartArtifact | WheelArtifact | DebArtifact | FileArtifact
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Statement:
-    """`content` is the SHA-256 of index.json, the release's identity; `signers` are raw Ed25519 public keys."""
+    """`content` is the SHA-256 of index.json, the release's identity; `signers` are raw Ed25519 public keys; `lock` is
+    the blob that holds the lock which the bundle was made from."""
 
     release: Release
     content: Digest
@@ -108,15 +130,17 @@ class Statement:
     signers: tuple[bytes, ...]
     platforms: tuple[Platform, ...]
     tool: str
+    lock: Digest
     entries: tuple[Entry, ...]
     images: tuple[ImageArtifact, ...]
+    charts: tuple[ChartArtifact, ...]
     wheels: tuple[WheelArtifact, ...]
     debs: tuple[DebArtifact, ...]
     files: tuple[FileArtifact, ...]
 
     @property
     def artifacts(self) -> tuple[Artifact, ...]:
-        return (*self.images, *self.wheels, *self.debs, *self.files)
+        return (*self.images, *self.charts, *self.wheels, *self.debs, *self.files)
 
 
 def write_statement(statement: Statement) -> bytes:
@@ -132,10 +156,12 @@ def write_statement(statement: Statement) -> bytes:
             "signers": [key.hex() for key in statement.signers],
             "platforms": [str(platform) for platform in statement.platforms],
             "tool": statement.tool,
+            "lock": str(statement.lock),
             "entries": [
                 {"name": entry.name, "digest": str(entry.digest), "size": entry.size} for entry in statement.entries
             ],
             "images": [_plain(image) for image in statement.images],
+            "charts": [_plain(chart) for chart in statement.charts],
             "wheels": [_plain(wheel) for wheel in statement.wheels],
             "debs": [_plain(deb) for deb in statement.debs],
             "files": [_plain(entry) for entry in statement.files],

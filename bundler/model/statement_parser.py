@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 
 from bundler.errors import InvalidDocument, Malformed, MalformedStatement, NewerToolNeeded
+from bundler.model.component import check_chart_name
 from bundler.model.digest import Digest
 from bundler.model.document import Fields, Reader
 from bundler.model.limits import LIMITS
@@ -16,6 +17,7 @@ from bundler.model.statement import (
     FIXED_NAMES,
     FORMAT,
     TYPE,
+    ChartArtifact,
     DebArtifact,
     Entry,
     FileArtifact,
@@ -69,8 +71,10 @@ def _statement(fields: Fields) -> Statement:
         signers=fields.values("signers", _raw_key),
         platforms=fields.values("platforms", Platform.parse),
         tool=fields.value("tool", check_segment),
+        lock=fields.value("lock", Digest.parse),
         entries=fields.each("entries", _entry),
         images=fields.each("images", _image),
+        charts=fields.each("charts", _chart),
         wheels=fields.each("wheels", _wheel),
         debs=fields.each("debs", _deb),
         files=fields.each("files", _file),
@@ -110,6 +114,7 @@ def _image(fields: Fields) -> ImageArtifact:
         name=fields.value("name", _canonical_reference),
         root=fields.value("root", Digest.parse),
         manifests=fields.values("manifests", Digest.parse),
+        referrers=fields.values("referrers", Digest.parse),
         blobs=fields.values("blobs", Digest.parse),
     )
 
@@ -118,6 +123,27 @@ def _canonical_reference(text: str) -> str:
     if str(Reference.parse(text)) != text:
         raise Malformed(found=repr(text[:160]), expected="a canonical reference")
     return text
+
+
+def _chart(fields: Fields) -> ChartArtifact:
+    chart = fields.build(
+        ChartArtifact,
+        name=fields.value("name", check_segment),
+        chart=fields.value("chart", check_chart_name),
+        version=fields.value("version", check_segment),
+        reference=fields.value("reference", _reference_or_none),
+        digest=fields.value("digest", Digest.parse),
+        config=fields.value("config", Digest.parse),
+        provenance=fields.values("provenance", Digest.parse),
+        manifest=fields.value("manifest", Digest.parse),
+    )
+    if fields.ok and len(chart.provenance) > 1:
+        fields.fail(found="several provenance files", expected="one at most")
+    return chart
+
+
+def _reference_or_none(text: str) -> str:
+    return _canonical_reference(text) if text else text
 
 
 def _wheel(fields: Fields) -> WheelArtifact:
@@ -170,6 +196,7 @@ def _check_whole(statement: Statement) -> None:
     _refuse_doubles("signer", (key.hex() for key in statement.signers))
     for kind, artifacts in (
         ("image", statement.images),
+        ("chart", statement.charts),
         ("wheel", statement.wheels),
         ("deb", ()),
         ("file", statement.files),
@@ -187,13 +214,15 @@ def _check_blobs(statement: Statement) -> None:
         if entry.name != f"{BLOB_PREFIX}{entry.digest.hex}":
             raise Malformed(found=f"{entry.name} with {entry.digest}", expected="a blob under its own digest")
         carried.add(entry.digest)
+    if statement.lock not in carried:
+        raise Malformed(found=f"no blob of the lock {statement.lock}", expected="the lock among the blobs")
     for artifact in statement.artifacts:
         missing = set(artifact.members) - carried
         if missing:
             raise Malformed(found=f"{artifact.name} without {min(missing)}", expected="every blob of every artifact")
     for image in statement.images:
-        if image.root not in image.manifests:
-            raise Malformed(found=f"{image.name} without its root", expected="the root among its manifests")
+        if not {image.root, *image.referrers} <= set(image.manifests):
+            raise Malformed(found=f"{image.name} without its root or a referrer", expected="these among its manifests")
 
 
 def _refuse_doubles(kind: str, names: Iterable[str]) -> None:

@@ -25,10 +25,14 @@ class Change:
             return "nothing asks for it any more"
         return "moved by --update" if self.before != self.after else "the same version, other targets or other bytes"
 
-    def __str__(self) -> str:
+    @property
+    def line(self) -> str:
         sign = "+" if not self.before else "-" if not self.after else "~"
-        versions = " -> ".join(version for version in (self.before, self.after) if version)
-        return f"{sign} {self.kind} {self.name} {versions}  ({self.reason})"
+        versions = " -> ".join(dict.fromkeys(version for version in (self.before, self.after) if version))
+        return f"{sign} {self.kind} {self.name} {versions}"
+
+    def __str__(self) -> str:
+        return f"{self.line}  ({self.reason})"
 
 
 def changes_between(before: Lock | None, after: Lock) -> tuple[Change, ...]:
@@ -45,6 +49,8 @@ def _pins(lock: Lock) -> Iterator[tuple[tuple[str, str], tuple[str, str]]]:
     """For each kind and name, what people call its version, and what tells it apart."""
     for image in lock.images:
         yield ("image", image.name), (image.root.digest.hex[:19], repr(image))
+    for chart in lock.charts:
+        yield ("chart", chart.name), (chart.version, repr(chart))
     for kind, wheels in (("bootstrap wheel", lock.bootstrap.wheels), ("wheel", lock.wheels)):
         for project in sorted({wheel.project for wheel in wheels}):
             members = sorted((wheel for wheel in wheels if wheel.project == project), key=lambda wheel: wheel.file)

@@ -3,10 +3,18 @@
 import html
 import re
 
+from bundler.model.sitenames import ARTIFACTS
 from bundler.site.http import Request
 from bundler.site.served import Generation
-from bundler.views.clients import apt_sources, containerd_hosts, pip_options, podman_registries
-from bundler.views.registry import ROOT
+from bundler.views.clients import (
+    apt_sources,
+    containerd_hosts,
+    helm_pull,
+    helm_repository,
+    pip_options,
+    podman_registries,
+)
+from bundler.views.registry import ROOT, tags_path
 
 _HOST = re.compile(r"[A-Za-z0-9.:_\[\]-]{1,255}")
 
@@ -19,12 +27,13 @@ def front_page(request: Request, generation: Generation, *, scheme: str) -> byte
         ("Python packages", _pip(base, generation)),
         ("Debian packages", _apt(base, generation)),
         ("Container images", _images(base, generation)),
+        ("Helm charts", _charts(base, generation)),
         ("Files", _files(base, generation)),
     )
     body = "".join(f"<h2>{title}</h2>\n<pre>{html.escape(text)}</pre>\n" for title, text in sections if text)
     return (
         '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n<title>bundle</title>\n</head>\n<body>\n'
-        f"<h1>This site's packages, images and files</h1>\n{body}</body>\n</html>\n"
+        f"<h1>This site's packages, images, charts and files</h1>\n{body}</body>\n</html>\n"
     ).encode()
 
 
@@ -52,6 +61,13 @@ def _images(base: str, generation: Generation) -> str:
         f"# containerd: /etc/containerd/certs.d/{host}/hosts.toml\n{containerd_hosts(base)}"
         for host in hosts
     )
+
+
+def _charts(base: str, generation: Generation) -> str:
+    names = generation.names(f"{ROOT}/repositories/{ARTIFACTS}/chart")
+    versions = [(name, generation.names(tags_path(f"{ARTIFACTS}/chart/{name}"))) for name in names]
+    pulls = (helm_pull(base, name, tag) for name, tags in versions for tag in tags)
+    return "".join(f"{line}\n" for line in (helm_repository(base), *pulls)) if names else ""
 
 
 def _files(base: str, generation: Generation) -> str:

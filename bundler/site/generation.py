@@ -12,6 +12,7 @@ from bundler.store.blobs import BlobStore
 from bundler.support import files
 from bundler.views.apt import build_apt, sign_apt
 from bundler.views.carry import carry_over
+from bundler.views.charts import build_charts
 from bundler.views.files import build_files
 from bundler.views.pypi import build_pypi
 from bundler.views.registry import build_registry
@@ -69,6 +70,7 @@ def _fill(folder: Path, accepted: Accepted, data: bytes, store: BlobStore) -> No
     statement = accepted.statement
     build_registry(folder, statement.artifacts, store)
     build_pypi(folder, statement.wheels, store)
+    build_charts(folder, statement.charts, store)
     build_apt(folder, statement.debs, store)
     build_files(folder, statement.files, store)
     evidence = folder / "statement"

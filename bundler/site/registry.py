@@ -14,10 +14,9 @@ from bundler.model.reference import is_repository, site_host
 from bundler.site.answer import ASK, FOREVER, Answer, send_file
 from bundler.site.http import Content, Refused, Request
 from bundler.site.served import Generation, Missing
+from bundler.views.referrers import INDEX_TYPE, MANIFEST_TYPE, only_of_type, referrers_index, referrers_tag
 from bundler.views.registry import ROOT, data_path, layer_path, repository_path, revision_path, tag_path, tags_path
 
-INDEX_TYPE = "application/vnd.oci.image.index.v1+json"
-MANIFEST_TYPE = "application/vnd.oci.image.manifest.v1+json"
 PAGE = 1000  # names in one answer, when the client asks for no less
 _VERSION = ("Docker-Distribution-Api-Version", "registry/2.0")
 
@@ -137,9 +136,16 @@ def _tags(request: Request, generation: Generation, repository: str, last: str) 
 
 
 def _referrers(request: Request, generation: Generation, repository: str, reference: str) -> Answer:
-    """Nothing refers to anything here: an empty index, which tells clients that the API is there."""
-    _digest(reference)
-    return _json(200, {"schemaVersion": 2, "mediaType": INDEX_TYPE, "manifests": []}, kind=INDEX_TYPE)
+    """The index that the view has under a tag; an empty one tells clients that nothing refers to the manifest."""
+    tag = referrers_tag(_digest(reference))
+    try:
+        index = generation.open(data_path(_tagged(generation, repository, tag))).read(LIMITS.manifest)
+    except (Missing, _Failed):
+        index = referrers_index(())
+    kind = request.parameter("artifactType")
+    filtered = (("OCI-Filters-Applied", "artifactType"),) if kind else ()
+    body = only_of_type(index, kind) if kind else index
+    return Answer(status=200, kind=INDEX_TYPE, body=body, fields=(_VERSION, *filtered), cache=ASK)
 
 
 _ROUTES: dict[str, Callable[[Request, Generation, str, str], Answer]] = {

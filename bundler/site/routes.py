@@ -23,10 +23,13 @@ _KINDS = {
     ".deb": "application/vnd.debian.binary-package",
     ".html": "text/html; charset=utf-8",
     ".json": "application/json",
+    ".prov": "text/plain; charset=utf-8",
+    ".tgz": "application/gzip",
     ".metadata": "text/plain; charset=utf-8",
     ".pgp": "application/pgp-keys",
     ".txt": "text/plain; charset=utf-8",
     ".whl": "application/zip",
+    ".yaml": "application/yaml",
 }
 _TEXTS = ("InRelease", "Packages", "Release", "SHA256SUMS")
 _HEX = re.compile(r"[0-9a-f]{64}")
@@ -45,7 +48,7 @@ def answer(request: Request, generation: Generation, *, scheme: str) -> Answer:
         return plain(200, "ok")
     if segments[:2] == ("pypi", "simple"):
         return _simple(request, generation, segments[2:])
-    if segments[0] in ("pypi", "apt", "files"):
+    if segments[0] in ("pypi", "charts", "apt", "files"):
         return _view(generation, segments)
     raise Refused(404, "no such path")
 

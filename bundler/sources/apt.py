@@ -4,24 +4,25 @@ import contextlib
 import re
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from urllib.parse import unquote
 
 from bundler.errors import ResolutionFailed
+from bundler.model.limits import LIMITS
 from bundler.sources.apt_sources import NEEDED_FOR, AptMachine, AptSource
 from bundler.sources.control import Stanza, stanzas
-from bundler.support.files import writing
+from bundler.support.files import read_file, writing
 from bundler.support.run import Outcome, run
 
 _TIMEOUT = 900.0  # seconds for one command; apt itself gives up on a silent server after half a minute, three times
 _TAIL = 12  # lines of apt's output in an error
 _USERINFO = re.compile(r"(?<=://)[^/\s]+@")
 _PRINTED = re.compile(r"'[^']*' ([^ _]+)_([^ _]+)_([^ _]+)\.deb [0-9]+ ?.*")
-_ADVICE = "Pins of the lock before were kept; `--update` lets them move."
+_ARMOR = b"-----BEGIN"
 
 # What is there before anything is asked for: Essential packages are nobody's dependency, and apt installs the rest.
-_BASE = ("?essential", "apt")
+BASE = ("?essential", "apt")
 
 _SETTINGS = """\
 Dir "{root}";
@@ -77,33 +78,62 @@ class PrivateApt:
             raise ResolutionFailed(what="the package indexes", output=_tail(outcome))
 
     def use(self, sources: Iterable[AptSource], architecture: str) -> None:
-        text = "\n".join(source.stanza(architecture) for source in sources)
+        """Raises NotReadable for a keyring that is none."""
+        placed = (self._with_keyring(source, at) for at, source in enumerate(sources))
+        text = "\n".join(source.stanza(architecture) for source in placed)
         with _private(self.root / "etc/sources.list.d/bundle.sources") as file:
             file.write_text(text, encoding="utf-8")
 
-    def closure(self, names: Sequence[str], pins: Sequence[Build]) -> tuple[Build, ...]:
-        """What makes a system with `names` out of nothing, with `pins` before any other version.
+    def installed(self, status: str) -> None:
+        """What dpkg says is installed; nothing until told."""
+        (self.root / "status").write_text(status, encoding="utf-8")
 
-        Raises ResolutionFailed with apt's own words.
-        """
-        preferences = "\n".join(
-            f"Package: {pin.package}\nPin: version {pin.version}\nPin-Priority: 1001\n" for pin in pins
-        )
-        (self.root / "etc/preferences").write_text(preferences, encoding="utf-8")
-        outcome = self._run("apt-get", "install", "--print-uris", "--quiet", "--yes", *_BASE, *names)
+    def prefer(self, pins: Iterable[Build]) -> None:
+        """Take these builds before any others."""
+        preferences = (f"Package: {pin.package}\nPin: version {pin.version}\nPin-Priority: 1001\n" for pin in pins)
+        (self.root / "etc/preferences").write_text("\n".join(preferences), encoding="utf-8")
+
+    def known(self, names: Iterable[str]) -> frozenset[str]:
+        """Which of `names` are packages of some source."""
+        bare = {name: re.split("[:=]", name)[0] for name in names}
+        outcome = self._run("apt-cache", "show", "--no-all-versions", "--", *bare.values())
+        shown = {stanza.get("Package", "") for stanza in stanzas(outcome.stdout.splitlines())}
+        return frozenset(name for name, package in bare.items() if package in shown)
+
+    def closure(self, names: Sequence[str]) -> tuple[Build, ...]:
+        """What has to be installed to have `names`. Raises ResolutionFailed with apt's own words."""
+        # What is there already stays as it is: only what is missing is wanted.
+        outcome = self._run("apt-get", "install", "--print-uris", "--quiet", "--yes", "--no-upgrade", *names)
         if outcome.code != 0:
-            advice = f"\n{_ADVICE}" if pins else ""
-            raise ResolutionFailed(what=f"packages {' '.join(names)}", output=_tail(outcome) + advice)
+            raise ResolutionFailed(what=f"packages {' '.join(names)}", output=_tail(outcome))
         return tuple(sorted(_build(line) for line in outcome.stdout.splitlines() if line.startswith("'")))
+
+    def simulate(self, index: str, names: Sequence[str]) -> str:
+        """Why `names` cannot be installed from the packages of a Packages file's text; empty where they can."""
+        file = self.root / "Packages"
+        file.write_text(index, encoding="utf-8")
+        source = f"--with-source={file}"
+        outcome = self._run("apt-get", "install", "--simulate", "--quiet", "--yes", "--no-upgrade", source, *names)
+        return _said(outcome) if outcome.code != 0 else ""
 
     def packages(self, source: AptSource) -> Iterator[Stanza]:
         """Every stanza of a source's Packages files, as the archive signed them."""
         targets = ["indextargets", "--format", "$(REPO_URI) $(RELEASE) $(FILENAME)", "Created-By: Packages"]
         for line in self._run("apt-get", *targets).stdout.splitlines():
             base, suite, file = line.split(" ", 2)
-            if (_bare(base).rstrip("/"), suite) == (_bare(source.base), source.suite):
+            if (_bare(base).rstrip("/"), suite or "/") == (_bare(source.base), source.suite):
                 with open(file, encoding="utf-8", errors="replace") as lines:
                     yield from stanzas(lines)
+
+    def _with_keyring(self, source: AptSource, at: int) -> AptSource:
+        """apt reads keys as a user of its own, who may not get to where the file is."""
+        if source.keyring is None:
+            return source
+        data = read_file(source.keyring, limit=LIMITS.manifest)
+        copy = self.root / f"etc/keyring-{at}.{'asc' if data.startswith(_ARMOR) else 'gpg'}"
+        copy.write_bytes(data)
+        copy.chmod(0o644)
+        return replace(source, signed_by=str(copy))
 
     def _run(self, *command: str) -> Outcome:
         environment = {"APT_CONFIG": str(self.root / "apt.conf"), "DEBIAN_FRONTEND": "noninteractive"}
@@ -111,8 +141,9 @@ class PrivateApt:
 
 
 @contextlib.contextmanager
-def private_apt(machine: AptMachine, architecture: str) -> Iterator[PrivateApt]:
-    """An apt with no packages, no sources, and of the machine's configuration only what leads to the network."""
+def private_apt(architecture: str, machine: AptMachine | None = None) -> Iterator[PrivateApt]:
+    """An apt with no packages, no sources, and of the machine's configuration only what leads to the network; nothing
+    of it without `machine`."""
     with tempfile.TemporaryDirectory(prefix="bundle-apt-") as folder:
         root = Path(folder)
         # apt fetches as a user of its own, who has to get in; what may hold a password is closed to it.
@@ -123,8 +154,9 @@ def private_apt(machine: AptMachine, architecture: str) -> Iterator[PrivateApt]:
             directory.chmod(0o755)  # whatever the umask
         (root / "status").touch()
         settings = [_SETTINGS.format(root=root, architecture=architecture)]
-        settings += [_setting(name, machine.paths[path]) for path, name in _MACHINE_PATHS.items()]
-        settings += [_setting(name, value) for name, value in machine.network]
+        if machine is not None:
+            settings += [_setting(name, machine.paths[path]) for path, name in _MACHINE_PATHS.items()]
+            settings += [_setting(name, value) for name, value in machine.network]
         with _private(root / "apt.conf") as file:
             file.write_text("".join(settings), encoding="utf-8")
         yield PrivateApt(root=root)
@@ -150,10 +182,13 @@ def _build(line: str) -> Build:
     return Build(*map(unquote, match.groups()))
 
 
+def _said(outcome: Outcome) -> str:
+    """What apt said, without credentials: for unmet dependencies its stdout counts too."""
+    return _bare("\n".join(part.strip() for part in (outcome.stdout, outcome.stderr) if part.strip()))
+
+
 def _tail(outcome: Outcome) -> str:
-    """What apt says went wrong, without credentials: its stderr, and for unmet dependencies its stdout too."""
-    text = "\n".join(part.strip() for part in (outcome.stdout, outcome.stderr) if part.strip())
-    return _bare("\n".join(text.splitlines()[-_TAIL:]))
+    return "\n".join(_said(outcome).splitlines()[-_TAIL:])
 
 
 def _bare(text: str) -> str:

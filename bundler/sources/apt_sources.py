@@ -3,11 +3,12 @@
 import re
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from bundler.errors import NotFound, ResolutionFailed
 from bundler.model.limits import LIMITS
+from bundler.model.profile import ExtraArchive
 from bundler.sources.control import Stanza, stanzas
 from bundler.support.files import read_text
 from bundler.support.run import run
@@ -15,6 +16,8 @@ from bundler.transport import Request, Transport, Upstreams
 
 NEEDED_FOR = "resolving Debian packages"
 SECURITY = "security"
+KEYRINGS = Path("/usr/share/keyrings")
+_DISTRIBUTIONS = frozenset({"debian", "ubuntu"})
 
 _ONE_LINE = re.compile(r"deb\s+(?:\[(?P<options>[^\]]*)\]\s+)?(?P<uri>\S+)\s+(?P<suite>\S+)\s*(?P<components>[^#]*)")
 _PATHS = ("Dir::Etc::sourcelist/f", "Dir::Etc::sourceparts/d", "Dir::Etc::trusted/f", "Dir::Etc::trustedparts/d",
@@ -32,8 +35,9 @@ _NETWORK = re.compile(
 class AptSource:
     """One suite of an archive. `archive` is its role (`debian`, `debian-security`).
 
-    `base` has no slash at its end and may hold credentials. `signed_by` is sources.list's Signed-By: a path, or
-    an OpenPGP key in deb822's continuation lines; empty for the machine's own keyrings.
+    `base` has no slash at its end and may hold credentials; a `suite` that ends in one is a flat repository, which
+    has no components. `signed_by` is sources.list's Signed-By: a path, or an OpenPGP key in deb822's continuation
+    lines; empty for the machine's own keyrings. `keyring` is a file of ours instead.
     """
 
     archive: str
@@ -41,6 +45,7 @@ class AptSource:
     suite: str
     components: tuple[str, ...]
     signed_by: str
+    keyring: Path | None = None
 
     def stanza(self, architecture: str) -> str:
         """In deb822 form. Nothing of the machine's `trusted` or `allow-*` options: a signature must hold."""
@@ -95,13 +100,20 @@ class AptMachine:
 
 
 def choose_sources(
-    machine: AptMachine, archive: str, release: str, *, upstreams: Upstreams, transport: Transport
+    machine: AptMachine,
+    archive: str,
+    release: str,
+    *,
+    upstreams: Upstreams,
+    transport: Transport,
+    components: tuple[str, ...] = (),
 ) -> tuple[AptSource, ...]:
     """The sources to resolve and fetch from: `--upstream ARCHIVE=URL` and `ARCHIVE-security=URL`, else the machine's.
 
-    Raises ResolutionFailed where there is none, and what the transport raises.
+    `components` are instead of those that the machine has. Raises ResolutionFailed where there is no source, and
+    what the transport raises.
     """
-    configured = machine.configured(archive, release)
+    configured, keyring = machine.configured(archive, release), archive_keyring(archive)
     found = []
     for suite in _suites(release):
         role = _role(archive, release, suite)
@@ -114,7 +126,7 @@ def choose_sources(
                 base=base,
                 suite=suite,
                 components=like.components if like else ("main",),
-                signed_by=like.signed_by if like else _archive_keyring(archive),
+                signed_by=like.signed_by if like else str(keyring) if keyring.exists() else "",
             )
             # Whether a release has an updates suite, only its archive knows.
             if not suite.endswith("-updates") or _origin(source, transport) is not None:
@@ -126,14 +138,38 @@ def choose_sources(
             what=f"packages for {archive} {release}",
             output=f"no source of this machine's apt is {archive} {release}; `--upstream {archive}=URL` names one",
         )
-    return tuple(found)
+    return tuple(replace(source, components=components) for source in found) if components else tuple(found)
+
+
+def extra_source(extra: ExtraArchive, *, upstreams: Upstreams, keyring: Path) -> AptSource:
+    """A further archive: `--upstream ROLE=URL` alone says where it is. Raises ResolutionFailed where nothing does."""
+    base = upstreams.base(extra.archive)
+    if base is None:
+        what = f"packages of {extra.archive}"
+        raise ResolutionFailed(what=what, output=f"`--upstream {extra.archive}=URL` says where that archive is")
+    flat = extra.suite.endswith("/")
+    return AptSource(
+        archive=extra.archive,
+        base=base,
+        suite=extra.suite,
+        components=() if flat else extra.components or ("main",),
+        signed_by="",
+        keyring=keyring,
+    )
 
 
 def _of_the_archive(sources: Sequence[AptSource], archive: str, transport: Transport) -> list[AptSource]:
-    """Others than the distribution name their suites after its releases too: Origin tells them apart."""
-    if len({source.base for source in sources}) < 2:
+    """Others than the distribution name their suites after its releases too: Origin tells them apart.
+
+    The only source of a distribution's release is taken as it is: mirrors write an Origin of their own.
+    """
+    alone = len({source.base for source in sources}) < 2
+    if alone and archive in _DISTRIBUTIONS:
         return list(sources)
-    return [source for source in sources if (_origin(source, transport) or "").casefold() == archive]
+    origins = {source: (_origin(source, transport) or "").casefold() for source in sources}
+    if alone:
+        return [source for source in sources if origins[source] not in _DISTRIBUTIONS]
+    return [source for source in sources if origins[source] == archive]
 
 
 def _origin(source: AptSource, transport: Transport) -> str | None:
@@ -155,10 +191,9 @@ def _role(archive: str, release: str, suite: str) -> str:
     return f"{archive}-{SECURITY}" if suite == f"{release}-{SECURITY}" else archive
 
 
-def _archive_keyring(archive: str) -> str:
-    """The keyring package of another distribution, where it is installed (debian-archive-keyring)."""
-    path = Path(f"/usr/share/keyrings/{archive}-archive-keyring.gpg")
-    return str(path) if path.exists() else ""
+def archive_keyring(archive: str) -> Path:
+    """Where the keyring package of a distribution (ubuntu-keyring) puts its keys."""
+    return KEYRINGS / f"{archive}-archive-keyring.gpg"
 
 
 def _ask(*arguments: str) -> str:

@@ -52,6 +52,11 @@ def stanzas(lines: Iterable[str]) -> Iterator[Stanza]:
         yield fields
 
 
+def parse_control(text: str) -> Stanza:
+    """The one stanza of a package in the lock."""
+    return next(stanzas(text.splitlines()), {})
+
+
 def control(stanza: Stanza) -> str:
     """The lock's form of a package's stanza: known fields in a fixed order, one line of description."""
     lines = [f"{name}: {stanza[name]}" for name in _KEPT if stanza.get(name)]

@@ -1,52 +1,169 @@
 """Debian packages: apt's own resolver in a private root, for the target release and an empty base."""
 
-import re
 import threading
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from urllib.parse import quote
 
+from bundler.catalog.manifests import Manifests
 from bundler.errors import Malformed, ResolutionFailed
+from bundler.model.asked import LockedTarget, PackageRole
 from bundler.model.digest import Digest
+from bundler.model.limits import LIMITS
 from bundler.model.lock import LockedDeb
 from bundler.model.names import check_path, check_segment
-from bundler.sources.apt import Build, PrivateApt, private_apt
-from bundler.sources.apt_sources import SECURITY, AptMachine, AptSource, choose_sources
-from bundler.sources.control import Stanza, control
+from bundler.model.profile import PackageTarget
+from bundler.sources.apt import BASE, Build, PrivateApt, private_apt
+from bundler.sources.apt_sources import SECURITY, AptMachine, AptSource, archive_keyring, choose_sources, extra_source
+from bundler.sources.control import Stanza, control, parse_control, stanzas
+from bundler.sources.installed import installed, needed_of
 from bundler.sources.pins import KEEP_ALL, Resolved, Update
+from bundler.sources.relations import Offers, asked_for, depends_of, offer_of
+from bundler.support.files import read_text
 from bundler.transport import Request, Transport, Upstreams
+
+_ADVICE = "Pins of the lock before were kept; `--update` lets them move."
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WantedDebs:
+    """`roles` are the names that hosts of each role ask for; those in `optional` are left out where no source has
+    them."""
+
+    target: PackageTarget
+    architecture: str
+    roles: Mapping[str, tuple[str, ...]]
+    optional: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FoundDebs(Resolved[LockedDeb]):
+    """`target` says what was asked, without the names that were left out, and what the hosts have before that."""
+
+    target: LockedTarget
 
 
 def resolve_debs(
-    names: Sequence[str],
+    wanted: WantedDebs,
     *,
-    archive: str,
-    release: str,
-    architecture: str,
     transport: Transport,
     upstreams: Upstreams,
+    manifests: Manifests,
     keep: Iterable[LockedDeb] = (),
     update: Update = KEEP_ALL,
-) -> Resolved[LockedDeb]:
-    """The closure of `names` for an empty base: ?essential, apt and what was asked, with their dependencies.
+) -> FoundDebs:
+    """The closures of all roles together: for an empty base, Essential packages and apt with them, else for what a
+    host's status file says is installed.
 
     Recommended packages are not taken. Locked packages that are still served stay, but those that `update` moves.
-    Raises ResolutionFailed with apt's own words, ToolMissing, and what the transport raises.
+    Raises ResolutionFailed with apt's own words, ToolMissing, NotReadable, and what the transport raises.
     """
-    held = {_build(deb): deb for deb in keep if deb.release == release and deb.architecture in (architecture, "all")}
+    target, architecture = wanted.target, wanted.architecture
+    held = {
+        _build(deb): deb for deb in keep if deb.release == target.release and deb.architecture in (architecture, "all")
+    }
     pinned = [build for build in held if not update.moves(build.package)]
     machine = AptMachine.read()
-    sources = choose_sources(machine, archive, release, upstreams=upstreams, transport=transport)
-    with private_apt(machine, architecture) as apt:
+    sources = _sources(machine, target, manifests, upstreams=upstreams, transport=transport)
+    status = _status(target, architecture, manifests)
+    with private_apt(architecture, machine) as apt:
         apt.use(sources, architecture)
+        apt.installed(status)
+        _update(apt, target, sources)
+        apt.prefer(pinned)
+        known = apt.known(wanted.optional) if wanted.optional else frozenset()
+        roles = {
+            role: tuple(name for name in names if name in known or name not in wanted.optional)
+            for role, names in sorted(wanted.roles.items())
+        }
+        builds = _closures(apt, roles, base=not target.status, pinned=bool(pinned))
+        served = _served({*builds, *pinned}, sources, target.release, apt)
+    entries = tuple(_pick(build, served[build], held.get(build)) for build in sorted(builds))
+    host = installed(status)
+    _check_asked({name for names in roles.values() for name in names}, entries, host)
+    chosen = {build.package for build in builds}
+    gone = (held[build] for build in pinned if build.package in chosen and not _holds(held[build], served[build]))
+    return FoundDebs(entries=entries, gone=tuple(gone), target=_locked_target(wanted, roles, entries, host))
+
+
+def _closures(apt: PrivateApt, roles: Mapping[str, tuple[str, ...]], *, base: bool, pinned: bool) -> set[Build]:
+    builds: set[Build] = set()
+    for role, names in roles.items():
+        try:
+            builds.update(apt.closure((*(BASE if base else ()), *names)))
+        except ResolutionFailed as error:
+            advice = f"\n{_ADVICE}" if pinned else ""
+            what = f"packages {' '.join(names)}{f' for the role {role}' if role else ''}"
+            raise ResolutionFailed(what=what, output=error.output + advice) from None
+    return builds
+
+
+def _sources(
+    machine: AptMachine, target: PackageTarget, manifests: Manifests, *, upstreams: Upstreams, transport: Transport
+) -> tuple[AptSource, ...]:
+    own = choose_sources(
+        machine,
+        target.archive,
+        target.release,
+        upstreams=upstreams,
+        transport=transport,
+        components=target.components,
+    )
+    also = (extra_source(extra, upstreams=upstreams, keyring=manifests.file(extra.keyring)) for extra in target.also)
+    return (*own, *also)
+
+
+def _update(apt: PrivateApt, target: PackageTarget, sources: Sequence[AptSource]) -> None:
+    try:
         apt.update()
-        builds = apt.closure(names, pinned)
-        served = _served({*builds, *pinned}, sources, release, apt)
-    entries = tuple(_pick(build, served[build], held.get(build)) for build in builds)
-    _check_asked(names, entries)
-    wanted = {build.package for build in builds}
-    gone = (held[build] for build in pinned if build.package in wanted and not _holds(held[build], served[build]))
-    return Resolved(entries=entries, gone=tuple(gone))
+    except ResolutionFailed as error:
+        if all(source.signed_by or source.keyring for source in sources):
+            raise
+        keyring = archive_keyring(target.archive)
+        advice = f"{keyring} is not there: the package {target.archive}-keyring has the keys of that archive."
+        raise ResolutionFailed(what=error.what, output=f"{error.output}\n{advice}") from None
+
+
+def _status(target: PackageTarget, architecture: str, manifests: Manifests) -> str:
+    """The host's dpkg status, or nothing for an empty base. Raises ResolutionFailed for one of another machine."""
+    if not target.status:
+        return ""
+    path = manifests.file(target.status)
+    text = read_text(path, limit=LIMITS.document)
+    native = next(
+        (
+            stanza["Architecture"]
+            for stanza in stanzas(text.splitlines())
+            if stanza.get("Package") == "dpkg" and "Architecture" in stanza
+        ),
+        "",
+    )
+    if native != architecture:
+        output = f"{path} is of a host with {native or 'no dpkg'}, and packages are for {architecture}"
+        raise ResolutionFailed(what=f"packages for {target.name}", output=output)
+    return text
+
+
+def _locked_target(
+    wanted: WantedDebs, roles: Mapping[str, tuple[str, ...]], entries: Sequence[LockedDeb], host: Sequence[Stanza]
+) -> LockedTarget:
+    target = wanted.target
+    controls = [parse_control(deb.control) for deb in entries]
+    asked = [asked_for(name) for names in roles.values() for name in names]
+    if target.status:
+        base = needed_of(host, (*asked, *(relation for each in controls for relation in depends_of(each))))
+    else:
+        names = (each["Package"] for each in controls if each.get("Essential") == "yes" or each["Package"] in BASE)
+        base = tuple(sorted(names))
+    return LockedTarget(
+        archive=target.archive,
+        release=target.release,
+        architecture=wanted.architecture,
+        base=base,
+        installed=bool(target.status),
+        roles=tuple(PackageRole(role=role, names=names) for role, names in roles.items()),
+    )
 
 
 class DebLocator:
@@ -143,14 +260,9 @@ def _holds(deb: LockedDeb, served: Iterable[LockedDeb]) -> bool:
     return any(other.digest == deb.digest for other in served)
 
 
-def _check_asked(names: Iterable[str], entries: Iterable[LockedDeb]) -> None:
+def _check_asked(names: Iterable[str], entries: Iterable[LockedDeb], host: Iterable[Stanza]) -> None:
     """apt reads `NAME-` as a removal and others as patterns: what was asked for must be there, or provided."""
-    present = {name for deb in entries for name in (deb.package, *_provided(deb))}
-    missing = [name for name in names if re.split("[:=]", name)[0] not in present]
+    offers = Offers(map(offer_of, (*(parse_control(deb.control) for deb in entries), *host)))
+    missing = sorted(name for name in names if not offers.meeting(asked_for(name)))
     if missing:
         raise ResolutionFailed(what=f"packages {' '.join(missing)}", output="apt knows no packages of these names")
-
-
-def _provided(deb: LockedDeb) -> list[str]:
-    provides = re.search(r"^Provides: (.*)$", deb.control, re.MULTILINE)
-    return [part.split("(")[0].strip() for part in provides[1].split(",")] if provides else []

@@ -82,6 +82,61 @@ def parse_document(data: bytes, *, declared: str) -> Manifest | Index:
     return _manifest(document, media_type)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Artifact:
+    """A manifest of whatever is stored as OCI content: the manifest that it is about, and the blobs that it names."""
+
+    subject: Digest | None
+    blobs: tuple[Descriptor, ...]
+
+
+def media_type_of(data: bytes, *, declared: str) -> str:
+    """The type of a manifest or index, by what it says of itself and what was declared. Raises as above."""
+    return _media_type(_object(canonical.load(data, limit=LIMITS.manifest), "the document"), declared)
+
+
+def parse_artifact(data: bytes, *, declared: str) -> Artifact:
+    """A manifest whose configuration and layers may be of any type. Raises Malformed, Unsupported for an index."""
+    document = _object(canonical.load(data, limit=LIMITS.manifest), "the document")
+    media_type = _media_type(document, declared)
+    if media_type not in MANIFEST_TYPES:
+        raise Unsupported(what="an index that refers to an image", why="Only manifests are carried with an image.")
+    if "manifests" in document:
+        raise Malformed(found="a manifest with manifests", expected="config and layers only")
+    layers = _list(document, "layers")
+    if len(layers) > LIMITS.segments:
+        raise Malformed(found=f"{len(layers)} layers", expected=f"{LIMITS.segments} at most")
+    return Artifact(
+        subject=_descriptor(document["subject"], "subject").digest if "subject" in document else None,
+        blobs=(
+            _descriptor(document.get("config"), "config"),
+            *(_descriptor(value, f"layers[{at}]") for at, value in enumerate(layers)),
+        ),
+    )
+
+
+def parse_listing(data: bytes) -> tuple[Descriptor, ...]:
+    """The manifests of an index of any things (distribution-spec, listing referrers). Raises Malformed."""
+    document = _object(canonical.load(data, limit=LIMITS.manifest), "the list of referrers")
+    return tuple(_descriptor(value, f"manifests[{at}]") for at, value in enumerate(_list(document, "manifests")))
+
+
+def parse_layout(data: bytes) -> tuple[tuple[Descriptor, tuple[str, ...]], ...]:
+    """An image layout's index.json: manifests and the names that they have there (image-layout.md, annotations of
+    containerd). Raises Malformed."""
+    document = _object(canonical.load(data, limit=LIMITS.manifest), "index.json")
+    return tuple(
+        (_descriptor(value, f"manifests[{at}]"), _names(value.get("annotations")))
+        for at, value in enumerate(_list(document, "manifests"))
+    )
+
+
+def _names(annotations: Any) -> tuple[str, ...]:
+    keys = ("org.opencontainers.image.ref.name", "io.containerd.image.name")
+    found = (annotations.get(key) for key in keys) if isinstance(annotations, dict) else ()
+    return tuple(name for name in found if isinstance(name, str) and name)
+
+
 def parse_config(data: bytes) -> Platform:
     """The platform that an image configuration is for (config.md). Raises Malformed."""
     return _platform(_object(canonical.load(data, limit=LIMITS.manifest), "the configuration"))

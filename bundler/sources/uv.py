@@ -5,6 +5,7 @@ import re
 import sys
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from packaging.utils import NormalizedName, canonicalize_name
@@ -24,33 +25,56 @@ _HEEDED = {"UV_CACHE_DIR", "UV_HTTP_TIMEOUT", "UV_NATIVE_TLS", "UV_OFFLINE", "UV
 Pins = Mapping[NormalizedName, str]
 
 
-def compile_requirements(
-    requirements: Sequence[str], *, python: str, platform: str, index: str, pins: Pins, refresh: bool
-) -> Pins:
-    """The closure of `requirements` for one target: version by normalised project name.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    """What to resolve, and for what: `platform` is uv's name of it (`x86_64-manylinux_2_36`).
 
-    `platform` is uv's name of it (`x86_64-manylinux_2_36`); versions in `pins` are preferred to newer ones.
-    Raises ResolutionFailed with the resolver's own words, without the index's credentials.
+    `constraints` are bounds on projects that something else may ask for.
     """
+
+    requirements: Sequence[str]
+    constraints: Sequence[str]
+    python: str
+    platform: str
+
+
+def compile_requirements(wanted: Wanted, *, index: str, pins: Pins, refresh: bool) -> Pins:
+    """The closure of `wanted` from an index: version by normalised project name.
+
+    Versions in `pins` are preferred to newer ones. Raises ResolutionFailed with the resolver's own words, without
+    the index's credentials.
+    """
+    # uv takes the pins of an output file that is there as preferences.
+    preferred = [f"{name}=={version}" for name, version in pins.items()]
+    return _compile(wanted, preferred, *(["--refresh"] if refresh else []), index=index)
+
+
+def compile_from_files(wanted: Wanted, folder: Path) -> Pins:
+    """The closure of `wanted` from the wheels in a folder alone, without network or cache. Raises ResolutionFailed."""
+    return _compile(wanted, (), "--no-index", f"--find-links={folder}", "--offline", "--no-cache", index="")
+
+
+def _compile(wanted: Wanted, preferred: Iterable[str], *options: str, index: str) -> Pins:
     with tempfile.TemporaryDirectory(prefix="bundle-uv-") as scratch:
-        wanted, output = Path(scratch, "requirements.in"), Path(scratch, "requirements.txt")
-        wanted.write_text(_lines(requirements), encoding="utf-8")
-        # uv takes the pins of an output file that is there as preferences.
-        output.write_text(_lines(f"{name}=={version}" for name, version in pins.items()), encoding="utf-8")
+        asked, bounds, output = (Path(scratch, name) for name in ("asked.in", "constraints.txt", "pins.txt"))
+        asked.write_text(_lines(wanted.requirements), encoding="utf-8")
+        bounds.write_text(_lines(wanted.constraints), encoding="utf-8")
+        output.write_text(_lines(preferred), encoding="utf-8")
         outcome = _uv(
             "compile",
             "--only-binary=:all:",
-            f"--python-version={python}",
-            f"--python-platform={platform}",
+            f"--python-version={wanted.python}",
+            f"--python-platform={wanted.platform}",
             "--no-annotate",
-            *(["--refresh"] if refresh else []),
+            f"--constraints={bounds}",
+            *options,
             f"--output-file={output}",
-            str(wanted),
+            str(asked),
             index=index,
         )
         if outcome.code != 0:
             text = _USERINFO.sub("", outcome.tail())
-            raise ResolutionFailed(what=f"wheels for Python {python} on {platform}", output=text)
+            raise ResolutionFailed(what=f"wheels for Python {wanted.python} on {wanted.platform}", output=text)
         return _read_pins(output.read_text(encoding="utf-8"))
 
 

@@ -1,6 +1,7 @@
 """Wheel files: their METADATA (the binary distribution format), in a file at hand or on a server."""
 
 import contextlib
+import email.parser
 import hashlib
 import io
 import lzma
@@ -17,12 +18,14 @@ from packaging.utils import canonicalize_name
 from bundler.errors import Malformed, WrongBytes
 from bundler.model.digest import Digest
 from bundler.model.limits import LIMITS
+from bundler.model.lock import check_requires
 from bundler.support.files import writing
 from bundler.transport import Request, Transport
 
 _METADATA = re.compile(r"([^/]+)-[^/-]+\.dist-info/METADATA")
 _ENDS = (64 << 10, 4 << 20, 64 << 20)  # bytes: mostly directory and METADATA are within the first of these
 _LARGEST = 64 << 30  # bytes of a wheel
+_REQUIRES = {name.lower(): name for name in ("Requires-Python", "Requires-Dist", "Provides-Extra")}
 
 _BROKEN = (
     EOFError,
@@ -55,6 +58,13 @@ def wheel_metadata(file: IO[bytes], *, project: str) -> bytes:
     if match is None or canonicalize_name(match[1]) != project:
         raise Malformed(found=repr(found[0].filename[:160]), expected=f"the METADATA of {project}")
     return data
+
+
+def requires_of(metadata: bytes) -> tuple[str, ...]:
+    """The headers of METADATA that a resolver reads, each as one line, in their order. Raises Malformed."""
+    headers = email.parser.HeaderParser().parsestr(metadata.decode("utf-8", "replace"), headersonly=True)
+    named = ((_REQUIRES.get(name.lower()), " ".join(str(value).split())) for name, value in headers.items())
+    return tuple(check_requires(f"{name}: {value}") for name, value in named if name and value)
 
 
 def remote_metadata(transport: Transport, request: Request, *, size: int, project: str) -> bytes:

@@ -1,11 +1,13 @@
 """Wheels: a resolver that evaluates the target's markers, then the index's own list of files."""
 
-from collections.abc import Iterable, Mapping, Sequence
+import contextlib
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
-from packaging.utils import NormalizedName, canonicalize_name, parse_wheel_filename
-from packaging.version import Version
+from packaging.utils import InvalidWheelFilename, NormalizedName, canonicalize_name, parse_wheel_filename
+from packaging.version import InvalidVersion, Version
 
 from bundler.errors import NotFound, ResolutionFailed, WrongBytes
 from bundler.model.descriptor import Descriptor
@@ -14,12 +16,18 @@ from bundler.model.limits import LIMITS
 from bundler.model.lock import METADATA_TYPE, LockedWheel
 from bundler.sources.index import IndexFile, PackageIndex
 from bundler.sources.pins import KEEP_ALL, Resolved, Update
-from bundler.sources.uv import Pins, compile_requirements
-from bundler.sources.wheel_file import fetched_metadata, remote_metadata
+from bundler.sources.uv import Pins, Wanted, compile_requirements
+from bundler.sources.wheel_file import fetched_metadata, remote_metadata, requires_of
 from bundler.sources.wheel_target import WheelTarget
 from bundler.transport import Request
 
 _JOBS = 8
+# uv: "app==1.0 has no usable wheels", "all versions of app have no wheels with a matching Python ABI tag".
+_NO_WHEELS = re.compile(r"([A-Za-z0-9][A-Za-z0-9._-]*)(?:[<>=!~,][^ ]*)? ha(?:s|ve) no (?:usable )?wheels")
+_BUILD_IT = (
+    "{project} has only a source distribution for {target}: it would have to be built on the site. Pin a version that "
+    "has a wheel, or build one (`pip wheel`) and serve it from an index of your own (`--upstream pypi=URL`)."
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,18 +60,19 @@ def resolve_wheels(
     glibc: str,
     architecture: str,
     index: PackageIndex,
+    constraints: Sequence[str] = (),
     keep: Iterable[LockedWheel] = (),
     update: Update = KEEP_ALL,
 ) -> Resolved[LockedWheel]:
     """The closure of `requirements` for each of `pythons`, wheels only, as pip on the target would choose them.
 
-    `glibc` is a profile's (`manylinux_2_36`), `architecture` as OCI and Debian name it (`amd64`). Locked wheels
-    that are still served stay, but those that `update` moves. Raises ResolutionFailed, Unsupported, ToolMissing,
-    and what the transport raises.
+    `glibc` is a profile's (`manylinux_2_36`), `architecture` as OCI and Debian name it (`amd64`), `constraints` are
+    bounds on what else may be chosen. Locked wheels that are still served stay, but those that `update` moves.
+    Raises ResolutionFailed, Unsupported, ToolMissing, and what the transport raises.
     """
     held = _Held(wheels=tuple(keep), update=update)
     targets = [WheelTarget.of(python=python, glibc=glibc, architecture=architecture) for python in pythons]
-    closures = [(target, _closure(requirements, target, index, held)) for target in targets]
+    closures = [(target, _closure((requirements, constraints), target, index, held)) for target in targets]
     gone: dict[str, LockedWheel] = {}
     chosen: dict[_Choice, tuple[str, ...]] = {}
     with ThreadPoolExecutor(_JOBS) as pool:
@@ -95,15 +104,46 @@ class WheelLocator:
         return Request(url=file.url, what=wheel.file)
 
 
-def _closure(requirements: Sequence[str], target: WheelTarget, index: PackageIndex, held: _Held) -> Pins:
-    return compile_requirements(
-        requirements,
-        python=target.python,
-        platform=target.uv_platform,
-        index=index.url,
-        pins={project: wheel.version for project, wheel in held.pins(target).items()},
-        refresh=held.update != KEEP_ALL,
-    )
+def _closure(asked: tuple[Sequence[str], Sequence[str]], target: WheelTarget, index: PackageIndex, held: _Held) -> Pins:
+    requirements, constraints = asked
+    try:
+        return compile_requirements(
+            Wanted(
+                requirements=requirements,
+                constraints=constraints,
+                python=target.python,
+                platform=target.uv_platform,
+            ),
+            index=index.url,
+            pins={project: wheel.version for project, wheel in held.pins(target).items()},
+            refresh=held.update != KEEP_ALL,
+        )
+    except ResolutionFailed as error:
+        notes = "".join(f"\n{note}" for note in _without_wheels(error.output, target, index))
+        raise ResolutionFailed(what=error.what, output=error.output + notes) from None
+
+
+def _without_wheels(output: str, target: WheelTarget, index: PackageIndex) -> Iterator[str]:
+    """For each project that uv says has no wheels: whether it has a source distribution instead, and what helps."""
+    for project in sorted({canonicalize_name(name) for name in _NO_WHEELS.findall(" ".join(output.split()))}):
+        files: Iterable[str] = ()
+        with contextlib.suppress(NotFound):
+            files = index.files(project)
+        if any(file.endswith((".tar.gz", ".zip")) for file in files):
+            wheels = _versions_for(target, project, files)
+            yield _BUILD_IT.format(project=project, target=target)
+            if wheels:
+                yield f"Versions of {project} with a wheel for it: {', '.join(map(str, wheels[-5:]))}."
+
+
+def _versions_for(target: WheelTarget, project: NormalizedName, files: Iterable[str]) -> list[Version]:
+    found = set()
+    for file in files:
+        with contextlib.suppress(InvalidWheelFilename, InvalidVersion):
+            version = parse_wheel_filename(file)[1]
+            if target.rank(file, project, version) is not None:
+                found.add(version)
+    return sorted(found)
 
 
 def _served(wheel: LockedWheel, index: PackageIndex) -> IndexFile | None:
@@ -140,7 +180,7 @@ def _best(project: NormalizedName, version: str, target: WheelTarget, index: Pac
 def _lock(choice: _Choice, pythons: tuple[str, ...], held: _Held, index: PackageIndex) -> LockedWheel:
     file = choice.file
     for wheel in held.wheels:
-        if (wheel.file, wheel.digest) == (file.name, choice.digest):
+        if (wheel.file, wheel.digest) == (file.name, choice.digest) and wheel.requires:
             return replace(wheel, pythons=pythons)
     metadata, size = _metadata(file, choice.digest, choice.project, index)
     return LockedWheel(
@@ -151,6 +191,7 @@ def _lock(choice: _Choice, pythons: tuple[str, ...], held: _Held, index: Package
         size=size,
         metadata=Descriptor(media_type=METADATA_TYPE, digest=Digest.of(metadata), size=len(metadata)),
         pythons=pythons,
+        requires=requires_of(metadata),
     )
 
 

@@ -9,7 +9,8 @@ from typing import Self
 
 import requests
 
-from bundler.errors import AuthenticationFailed, BundleError, HttpFailure, NotFound, WrongBytes
+from bundler.errors import AuthenticationFailed, BundleError, HttpFailure, NotFound, TooLarge, WrongBytes
+from bundler.model.limits import LIMITS
 from bundler.transport.connection import Body, Exchange
 from bundler.transport.failures import WIRE_ERRORS, retry_after, translate
 from bundler.transport.request import Request, TransportConfig
@@ -128,6 +129,16 @@ class Answer:
             raise WrongBytes(what=self.what, expected=f"{size} bytes", found=f"{span.whole or span.end} bytes")
         return replace(span, end=size) if span.end is None else span
 
+    def whole_size(self) -> int | None:
+        """The size of the whole of which this answer has a part, or to whose HEAD it answers; None: not said.
+
+        Raises WrongBytes for nonsense, or the failure that the answer is.
+        """
+        if self.status == 416 and (match := _TOTAL.fullmatch(self.headers.get("content-range", ""))):
+            return _bounded(int(match[1]), self.what)
+        span = self.span(0, None)
+        return None if span.whole is None else _bounded(span.whole, self.what)
+
     def _partial(self, start: int) -> Span:
         text = self.headers.get("content-range", "")
         match = _RANGE.fullmatch(text)
@@ -156,3 +167,9 @@ class Answer:
             self._response.raw.release_conn()
         else:
             self._response.close()
+
+
+def _bounded(size: int, what: str) -> int:
+    if size > LIMITS.integer:
+        raise TooLarge(what=what, limit=LIMITS.integer)
+    return size

@@ -8,8 +8,9 @@ from bundler.transport.request import TransportConfig
 class Attempts:
     """The attempts of one request: so many in a row without progress, so many in all, all within one deadline."""
 
-    def __init__(self, config: TransportConfig, *, size: int) -> None:
+    def __init__(self, config: TransportConfig, *, size: int, fruitless: int | None = None) -> None:
         self._config = config
+        self._most = config.attempts if fruitless is None else fruitless
         self.seconds = config.total_time(size)
         self.deadline = config.monotonic() + self.seconds
         self._made = 0
@@ -23,7 +24,7 @@ class Attempts:
         self._made += 1
         self._fruitless = 1 if progress >= self._config.progress else self._fruitless + 1
         delay = self._delay(error)
-        spent = self._over or self._fruitless >= self._config.attempts or self._made >= self._config.attempts_in_all
+        spent = self._over or self._fruitless >= self._most or self._made >= self._config.attempts_in_all
         if spent or self._config.monotonic() + delay >= self.deadline:
             if isinstance(error, Unreachable) and self._made > 1:
                 error.why += f" ({self._made} attempts)"

@@ -29,7 +29,8 @@ class Request:
     """A request. `what` names the thing asked for in errors; without it the URL does, query left out.
 
     Credentials come from the authorizer, or from userinfo in the URL (Basic): both stay with the URL's origin, so
-    they are no business of `headers`, which are sent to redirects' targets, too.
+    they are no business of `headers`, which are sent to redirects' targets, too. `attempts` are those in a row without
+    progress, where they are others than the transport's own: few, when there is another place to ask.
     """
 
     url: str = field(repr=False)
@@ -38,6 +39,7 @@ class Request:
     body: bytes | None = field(default=None, repr=False)
     authorizer: Authorizer | None = field(default=None, repr=False)
     what: str = ""
+    attempts: int | None = None
 
     @property
     def name(self) -> str:
@@ -67,6 +69,17 @@ class Sink(Protocol):
 
     def write(self, data: memoryview) -> None:
         """Take the next bytes; they are only valid during the call."""
+
+
+class PartSink(Sink, Protocol):
+    """A sink for a part of a body."""
+
+    @property
+    def asked(self) -> int:
+        """The end of what is to be asked for; the body's size where it is not known how far this sink will go."""
+
+    def room(self) -> int:
+        """How many bytes it takes now, from its position on; 0 when the rest is somebody else's."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,8 +1,10 @@
 """The transport: one request loop for everything that is fetched."""
 
+import contextlib
 import os
 import threading
 from collections.abc import Collection, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import requests
@@ -13,8 +15,9 @@ from bundler.transport.answer import Answer, Span
 from bundler.transport.attempts import Attempts
 from bundler.transport.connection import CURRENT, Adapter, Exchange
 from bundler.transport.failures import WIRE_ERRORS, translate
-from bundler.transport.request import Request, Response, Sink, TransportConfig
+from bundler.transport.request import PartSink, Request, Response, Sink, TransportConfig
 from bundler.transport.urls import follow, origin_of, redact, split_userinfo
+from bundler.transport.version import NoRanges, Version
 
 _BUFFER = 512 << 10  # one read; a cut loses at most this, a larger one saves little CPU (64 KiB costs a quarter more)
 _REDIRECTS = (301, 302, 303, 307, 308)
@@ -43,7 +46,7 @@ class Transport:
 
     def get(self, request: Request, *, limit: int, accept: Collection[int] = (200,)) -> Response:
         """A small body, whole, at most `limit` bytes; the statuses in `accept` are answers, others are errors."""
-        attempts = Attempts(self.config, size=limit)
+        attempts = Attempts(self.config, size=limit, fruitless=request.attempts)
         while True:
             try:
                 with self._open(request, {}, attempts) as answer:
@@ -59,17 +62,63 @@ class Transport:
 
         Nothing beyond `size` is ever written. Whether they are the right bytes is for the sink to say.
         """
-        attempts = Attempts(self.config, size=size)
+        attempts = Attempts(self.config, size=size, fruitless=request.attempts)
         while sink.position < size:
             self._attempt(request, sink, attempts, size=size, limit=size)
 
     def receive_all(self, request: Request, *, limit: int, sink: Sink) -> int:
         """Stream a body of a size not known before, at most `limit` bytes, and return its size."""
-        attempts = Attempts(self.config, size=limit)
+        attempts = Attempts(self.config, size=limit, fruitless=request.attempts)
         size = None
         while size is None or sink.position < size:
             size = self._attempt(request, sink, attempts, size=size, limit=limit)
         return size
+
+    def receive_part(
+        self, request: Request, *, size: int, sink: PartSink, version: Version | None, patient: bool
+    ) -> None:
+        """Stream what `sink` has room for of a body of exactly `size` bytes; other threads may fetch other parts.
+
+        `version` is shared by all of them; None where the bytes are proved in another way. Without patience the first
+        failure is raised: others make progress. Raises Changed, and without patience NoRanges.
+        """
+        attempts = Attempts(self.config, size=size, fruitless=request.attempts)
+        while sink.room() > 0:
+            before = sink.position
+            asked = sink.asked
+            try:
+                with self._open(request, _part_headers(before, asked, size, version), attempts) as answer:
+                    span = answer.span(before, size)
+                    if answer.status == 200 and not patient:
+                        raise NoRanges
+                    if answer.status == 206 and (span.end or 0) > asked:
+                        raise WrongBytes(what=answer.what, expected=f"a range up to byte {asked}", found=f"{span.end}")
+                    if version is not None:
+                        version.check(answer.headers)
+                    _pump_part(answer, span, sink)
+            except BundleError as error:
+                if not patient:
+                    raise
+                attempts.failed(error, progress=sink.position - before)
+
+    def size_of(self, request: Request) -> int | None:
+        """The size of a body that is not read; None where the server does not say. Raises what `get` raises.
+
+        A HEAD first; many a server knows better when a GET asks for one byte.
+        """
+        with contextlib.suppress(BundleError):
+            attempts = Attempts(self.config, size=0, fruitless=request.attempts)
+            with self._open(replace(request, method="HEAD"), {}, attempts) as answer:
+                answer.rest()
+                if size := answer.whole_size():
+                    return size
+        attempts = Attempts(self.config, size=0, fruitless=request.attempts)
+        while True:
+            try:
+                with self._open(request, {"Range": "bytes=0-0"}, attempts) as answer:
+                    return answer.whole_size()
+            except BundleError as error:
+                attempts.failed(error)
 
     def close(self) -> None:
         """Close the connections of all threads."""
@@ -208,6 +257,33 @@ def _read_whole(answer: Answer, limit: int) -> bytes:
     if answer.length not in (None, len(body)):
         raise Unreachable(url=redact(answer.url), why=f"the answer ended at byte {len(body)} of {answer.length}")
     return bytes(body)
+
+
+def _part_headers(first: int, end: int, size: int, version: Version | None) -> dict[str, str]:
+    """A range, unless all is asked for; only the version that earlier parts came from, if they did."""
+    if (first, end) == (0, size):
+        return {}
+    last = "" if end == size else str(end - 1)
+    return {"Range": f"bytes={first}-{last}", **(version.condition() if version is not None else {})}
+
+
+def _pump_part(answer: Answer, span: Span, sink: PartSink) -> None:
+    """Write what the sink has room for, as it arrives, and leave the rest. Raises Unreachable for an early end."""
+    buffer = page_buffer(_BUFFER)
+    at, end = span.first, span.end or 0
+    while room := sink.room():
+        most = min(end, sink.position + room) - at
+        if most <= 0:
+            return  # an answer shorter than what was asked for
+        count = answer.read(buffer[:most])
+        if not count:
+            raise Unreachable(url=redact(answer.url), why=f"the answer ended at byte {at} of {end}")
+        fresh = max(sink.position - at, 0)
+        if fresh < count:
+            sink.write(buffer[fresh:count])
+        at += count
+    if at == end and answer.goes_on():
+        raise WrongBytes(what=answer.what, expected=f"{end} bytes", found="more")
 
 
 def _pump(answer: Answer, span: Span, sink: Sink, *, limit: int) -> None:

@@ -18,6 +18,7 @@ _CONTENT_ADDRESSED = re.compile(
     "|".join(
         (
             rf"pypi/files/{_HEX}/[^/]+",
+            rf"charts/files/{_HEX}/[^/]+",
             rf"apt/[^/]+/pool/[0-9a-f]{{2}}/{_HEX}/[^/]+",
             rf"apt/[^/]+/dists/[^/]+/main/[^/]+/by-hash/SHA256/{_HEX}",
             rf"{ROOT}/blobs/sha256/[0-9a-f]{{2}}/{_HEX}/data",

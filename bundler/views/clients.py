@@ -3,7 +3,7 @@
 from urllib.parse import urlsplit
 
 from bundler.model.reference import site_host
-from bundler.model.sitenames import COMPONENT
+from bundler.model.sitenames import ARTIFACTS, COMPONENT
 
 
 def pip_options(base: str) -> str:
@@ -36,3 +36,15 @@ def podman_registries(base: str, registry: str) -> str:
     url = urlsplit(base)
     insecure = "insecure = true\n" if url.scheme == "http" else ""
     return f'[[registry]]\nprefix = "{registry}"\nlocation = "{url.netloc}/{site_host(registry)}"\n{insecure}'
+
+
+def helm_repository(base: str) -> str:
+    """The command that makes all charts known to Helm by their names."""
+    return f"helm repo add bundle {base}/charts"
+
+
+def helm_pull(base: str, chart: str, tag: str) -> str:
+    """The command that gets one chart from the site's registry; Helm has no mirror setting."""
+    url = urlsplit(base)
+    plain = " --plain-http" if url.scheme == "http" else ""
+    return f"helm pull oci://{url.netloc}/{ARTIFACTS}/chart/{chart} --version {tag.replace('_', '+')}{plain}"

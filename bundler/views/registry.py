@@ -1,15 +1,20 @@
 """The registry view: the storage layout of `distribution` (registry/storage/paths.go), read-only, made of hard links.
 
-Images lie under `<host>/<path>`; wheels, debs and files under `bundle/<kind>`, by digest only.
+Images lie under `<host>/<path>`, charts from registries too; all charts under `bundle/chart/<name>` with their versions
+as tags; wheels, debs and files under `bundle/<kind>`, by digest only. What refers to an image is found by the tag
+`sha256-<hex>`, as on registries without an API for it.
 """
 
 from collections.abc import Iterable
 from pathlib import Path
 
 from bundler.model.digest import Digest
-from bundler.model.sitenames import ARTIFACTS, check_site_names
-from bundler.model.statement import Artifact, DebArtifact, FileArtifact, ImageArtifact, WheelArtifact
+from bundler.model.limits import LIMITS
+from bundler.model.reference import Reference
+from bundler.model.sitenames import ARTIFACTS, chart_tag, check_site_names
+from bundler.model.statement import Artifact, ChartArtifact, DebArtifact, FileArtifact, ImageArtifact, WheelArtifact
 from bundler.store.blobs import BlobStore
+from bundler.views.referrers import referrers_index, referrers_tag, subject_of
 from bundler.views.tree import Tree
 
 ROOT = "registry/docker/registry/v2"
@@ -48,17 +53,36 @@ def build_registry(target: Path, artifacts: Iterable[Artifact], store: BlobStore
     view = _View(target, store)
     listed = tuple(artifacts)
     images = (artifact for artifact in listed if isinstance(artifact, ImageArtifact))
-    check_site_names(images=((image.reference, image.root) for image in images))
+    charts = (artifact for artifact in listed if isinstance(artifact, ChartArtifact))
+    check_site_names(
+        images=((image.reference, image.root) for image in images),
+        charts=((chart.name, chart.reference, chart.manifest) for chart in charts),
+    )
     for artifact in listed:
         if isinstance(artifact, ImageArtifact):
             reference = artifact.reference
             view.add(reference.site_repository, manifests=artifact.manifests, blobs=artifact.blobs)
             if reference.tag:
                 view.tag(reference.site_repository, reference.tag, artifact.root)
+            view.refer(reference.site_repository, artifact)
+        elif isinstance(artifact, ChartArtifact):
+            _chart(view, artifact)
         else:
             blobs = [member for member in artifact.members if member != artifact.manifest]
             view.add(f"{ARTIFACTS}/{_KINDS[type(artifact)]}", manifests=[artifact.manifest], blobs=blobs)
+    view.tag_referrers()
     view.tree.folder(f"{ROOT}/repositories")
+
+
+def _chart(view: "_View", chart: ChartArtifact) -> None:
+    """Where Helm looks for it: by its own name on the site, and by that of its registry."""
+    places = [(f"{ARTIFACTS}/chart/{chart.chart}", chart_tag(chart.version))]
+    if chart.reference:
+        reference = Reference.parse(chart.reference)
+        places.append((reference.site_repository, reference.tag))
+    for repository, tag in places:
+        view.add(repository, manifests=[chart.manifest], blobs=[chart.config, chart.digest, *chart.provenance])
+        view.tag(repository, tag, chart.manifest)
 
 
 class _View:
@@ -68,6 +92,7 @@ class _View:
         self.tree = Tree(target)
         self._store = store
         self._done: set[str] = set()
+        self._referrers: dict[tuple[str, Digest], set[bytes]] = {}
 
     def add(self, repository: str, *, manifests: Iterable[Digest], blobs: Iterable[Digest]) -> None:
         for digest in manifests:
@@ -81,6 +106,23 @@ class _View:
         self._link(tag_path(repository, tag), digest)
         self._link(f"{tags_path(repository)}/{tag}/index/sha256/{digest.hex}/link", digest)
 
+    def refer(self, repository: str, image: ImageArtifact) -> None:
+        """Note what refers to the manifests of an image; several images of a repository may share one."""
+        for digest in image.referrers:
+            manifest = self._store.read(digest, limit=LIMITS.manifest)
+            subject = subject_of(manifest)
+            if subject in image.manifests:
+                self._referrers.setdefault((repository, subject), set()).add(manifest)
+
+    def tag_referrers(self) -> None:
+        """The index of each manifest's referrers, which nobody but us writes, under its tag."""
+        for (repository, subject), manifests in self._referrers.items():
+            index = referrers_index(manifests)
+            digest = Digest.of(index)
+            self._write(data_path(digest), index)
+            self._link(revision_path(repository, digest), digest)
+            self.tag(repository, referrers_tag(subject), digest)
+
     def _blob(self, digest: Digest) -> None:
         path = data_path(digest)
         if path not in self._done:
@@ -88,6 +130,9 @@ class _View:
             self._done.add(path)
 
     def _link(self, path: str, digest: Digest) -> None:
+        self._write(path, str(digest).encode())
+
+    def _write(self, path: str, data: bytes) -> None:
         if path not in self._done:
-            self.tree.write(path, str(digest).encode())
+            self.tree.write(path, data)
             self._done.add(path)

@@ -1,7 +1,7 @@
 """`bundle create`: from a lock to one signed file."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from bundler.archive import tar
@@ -9,33 +9,16 @@ from bundler.archive.draft import Draft, draft_of
 from bundler.archive.form import BOOTSTRAP, STATEMENT, signature_name
 from bundler.errors import DoubledKey
 from bundler.fetch.bootstrap import digest_of, write_known
-from bundler.fetch.cache import Cache
 from bundler.fetch.partial import Partial
-from bundler.fetch.pool import Sources, fetch_all
-from bundler.fetch.tasks import tasks_of
-from bundler.model.limits import LIMITS
-from bundler.model.lock import Lock, parse_lock
-from bundler.model.sitenames import check_site_names
+from bundler.fetch.pool import fetch_all
+from bundler.fetch.tasks import slots_of, tasks_of
 from bundler.model.statement import Statement, write_statement
 from bundler.signing.keys import PublicKey, SigningKey
-from bundler.sources.debs import DebLocator
-from bundler.sources.images import Registry
-from bundler.sources.index import PackageIndex
-from bundler.sources.wheels import WheelLocator
-from bundler.support.files import read_text
 from bundler.support.progress import Progress
-from bundler.transport import Transport, Upstreams
+from bundler.transport import Transport
+from bundler.workflows.check import input_tasks, prove_before, prove_within
+from bundler.workflows.places import Places, read_lock, sources_of
 from bundler.workflows.tool import tool_sources
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Places:
-    """Where bytes come from: `files` is the folder of `file:` URLs, `reuse` are bundles and sites to copy from."""
-
-    files: Path
-    upstreams: Upstreams = field(default_factory=Upstreams)
-    realms: Mapping[str, str] = field(default_factory=dict)
-    reuse: Sequence[Path] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,18 +41,25 @@ def create(
     jobs: int,
     progress: Progress,
 ) -> Created:
-    """Fetch everything that the lock names into its place, sign, and give the file its name at the very end."""
+    """Fetch everything that the lock names into its place, sign, and give the file its name at the very end.
+
+    A lock that comes up short is refused before anything large is fetched (Incomplete).
+    """
     lock = read_lock(lock_path)
+    prove_before(lock, progress)
     refuse_doubled([key.public for key in keys], where="--key")
     draft = draft_of(lock, sources=tool_sources(), signers=tuple(key.public for key in keys))
     tasks = tasks_of(lock, draft.contents, draft.bootstrap, draft.layout)
     transport = Transport()
-    sources = sources_of(places, transport, replaced=out)
-    with Partial(out, plan=draft.plan, size=draft.layout.size, blobs=len(tasks)) as partial:
+    sources = sources_of(places, transport, progress, replaced=out)
+    with Partial(out, plan=draft.plan, size=draft.layout.size, blobs=slots_of(tasks)) as partial:
         if partial.resumed:
             progress.note(f"going on with {partial.path}")
         _write_known(partial, draft)
         refresh = f"bundle lock -p {lock.profile} -o {lock_path} --update"
+        first = input_tasks(lock, tasks)
+        fetch_all(first, partial, sources, jobs=jobs, progress=progress, refresh=refresh)
+        prove_within(lock, first, partial, progress)
         fetch_all(tasks, partial, sources, jobs=jobs, progress=progress, refresh=refresh)
         statement = _sign(partial, draft, keys)
         partial.publish()
@@ -78,39 +68,11 @@ def create(
     return Created(out=out, statement=statement, size=draft.layout.size, received=transport.received, resumed=resumed)
 
 
-def read_lock(path: Path) -> Lock:
-    """Raises NotReadable, InvalidDocument, and NameConflict for what could not stand side by side on a site."""
-    lock = parse_lock(read_text(path, limit=LIMITS.document), file=str(path))
-    check_names(lock)
-    return lock
-
-
-def check_names(lock: Lock) -> None:
-    """Raises NameConflict for what could not stand side by side on a site."""
-    check_site_names(
-        images=((image.reference, image.root.digest) for image in lock.images),
-        debs=((deb.archive, deb.release, deb.file, deb.digest) for deb in lock.debs),
-        files=((entry.name, entry.digest) for entry in lock.files),
-    )
-
-
 def refuse_doubled(keys: Sequence[PublicKey], *, where: str) -> None:
     """Raises DoubledKey."""
     for at, key in enumerate(keys):
         if key in keys[:at]:
             raise DoubledKey(keyid=key.keyid, where=where)
-
-
-def sources_of(places: Places, transport: Transport, *, replaced: Path | None = None) -> Sources:
-    """Raises what `Cache` does."""
-    return Sources(
-        transport=transport,
-        registry=Registry(transport=transport, upstreams=places.upstreams, realms=places.realms),
-        wheels=WheelLocator(PackageIndex(transport, places.upstreams)),
-        debs=DebLocator(transport, places.upstreams),
-        files=places.files,
-        cache=Cache(places.reuse, replaced=replaced),
-    )
 
 
 def _write_known(partial: Partial, draft: Draft) -> None:

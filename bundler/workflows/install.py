@@ -93,6 +93,7 @@ def _check_names(statement: Statement) -> None:
     """Raises NameConflict for what could not stand side by side here; `lock` refuses it too."""
     check_site_names(
         images=((image.reference, image.root) for image in statement.images),
+        charts=((chart.name, chart.reference, chart.manifest) for chart in statement.charts),
         debs=((deb.archive, deb.release, deb.name, deb.digest) for deb in statement.debs),
         files=((entry.name, entry.digest) for entry in statement.files),
     )

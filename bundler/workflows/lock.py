@@ -1,27 +1,30 @@
 """`bundle lock`: from a profile to a lock that names every blob."""
 
 import difflib
+import tempfile
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from packaging.utils import canonicalize_name
 
+from bundler.catalog.licenses import check_licenses
 from bundler.catalog.load import load
-from bundler.errors import Malformed, Usage
+from bundler.errors import Malformed, StaleLock, Usage
 from bundler.model.limits import LIMITS
 from bundler.model.lock import Lock, parse_lock
 from bundler.model.lock_text import write_lock
 from bundler.model.reference import Reference
 from bundler.resolve.changes import Change, changes_between
-from bundler.resolve.resolve import Resolvers, resolve
+from bundler.resolve.resolve import resolve
+from bundler.resolve.run import Resolvers
 from bundler.sources.images import Registry
 from bundler.sources.index import PackageIndex
 from bundler.sources.pins import Update
 from bundler.support.files import read_text, write_file
 from bundler.support.progress import Progress
 from bundler.transport import Transport
-from bundler.workflows.create import Places, check_names
+from bundler.workflows.places import Places, check_names
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,36 +40,43 @@ def lock(
     profile: str,
     out: Path,
     *,
-    manifests: Path,
     places: Places,
     update: Iterable[str],
     dry_run: bool,
     progress: Progress,
+    check: bool = False,
 ) -> Locked:
-    """Resolve, check, and write the lock only when something changed.
+    """Resolve, check, and write the lock only when something changed; with `check` raise StaleLock instead.
 
     `update` names the pins that may move, `*` all of them. Raises Usage for a name that no pin has.
     """
-    declared = load(profile, manifests=manifests)
+    declared = load(profile, manifests=places.manifests)
+    check_licenses(declared)
     old = read_text(out, limit=LIMITS.document) if out.exists() else ""
     before = parse_lock(old, file=str(out)) if old else None
     transport = Transport()
-    resolvers = Resolvers(
-        transport=transport,
-        registry=Registry(transport=transport, upstreams=places.upstreams, realms=places.realms),
-        index=PackageIndex(transport, places.upstreams),
-        upstreams=places.upstreams,
-        files=declared.files,
-    )
     refresh = f"bundle lock -p {profile} -o {out} --update"
     moves = _moves(update, before)
-    after = resolve(declared, resolvers, before=before, update=moves, progress=progress, refresh=refresh)
+    with tempfile.TemporaryDirectory(prefix="bundle-lock-") as scratch:
+        resolvers = Resolvers(
+            transport=transport,
+            registry=Registry(
+                transport=transport, upstreams=places.upstreams, realms=places.realms, note=progress.note
+            ),
+            index=PackageIndex(transport, places.upstreams),
+            upstreams=places.upstreams,
+            scratch=Path(scratch),
+        )
+        after = resolve(declared, resolvers, before=before, update=moves, progress=progress, refresh=refresh)
     transport.close()
     check_names(after)
     text = write_lock(after)
+    changes = changes_between(before, after)
+    if check and text != old:
+        raise StaleLock(lock=str(out), changes=tuple(map(str, changes)))
     if text != old and not dry_run:
         write_file(out, text.encode())
-    return Locked(lock=after, changes=changes_between(before, after), written=text != old and not dry_run)
+    return Locked(lock=after, changes=changes, written=text != old and not dry_run)
 
 
 def _moves(names: Iterable[str], before: Lock | None) -> Update:
@@ -91,6 +101,8 @@ def _pin_names(lock: Lock) -> frozenset[str]:
             (deb.package for deb in lock.debs),
             (wheel.project for wheel in wheels),
             (image.name for image in lock.images),
+            (chart.chart for chart in lock.charts),
+            (file.name for file in lock.files),
         )
         for name in names
     )

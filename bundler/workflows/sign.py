@@ -15,7 +15,8 @@ from bundler.signing.keys import PublicKey, SigningKey, generate
 from bundler.support import files
 from bundler.support.progress import Progress
 from bundler.transport import Transport
-from bundler.workflows.create import Places, read_lock, refuse_doubled, sources_of
+from bundler.workflows.create import refuse_doubled
+from bundler.workflows.places import Places, read_lock, sources_of
 from bundler.workflows.tool import tool_sources
 
 
@@ -41,7 +42,8 @@ def statement_of_lock(
     draft = draft_of(lock, sources=tool_sources(), signers=tuple(signers))
     transport = Transport()
     with tempfile.TemporaryDirectory(prefix="bundle-statement-") as scratch:
-        digest = assemble(draft.bootstrap, Path(scratch), sources_of(places, transport), jobs=jobs, progress=progress)
+        sources = sources_of(places, transport, progress)
+        digest = assemble(draft.bootstrap, Path(scratch), sources, jobs=jobs, progress=progress)
     transport.close()
     return write_statement(draft.finished(digest))
 

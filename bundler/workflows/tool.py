@@ -5,6 +5,8 @@ from pathlib import Path
 import bundler
 
 _SUFFIXES = (".py", ".typed", ".html", ".j2", ".json", ".yaml", ".txt")
+# Compiled files, and the catalog of an installed wheel: a site needs neither.
+_LEFT_OUT = {"__pycache__", "manifests"}
 
 
 def tool_sources() -> dict[str, bytes]:
@@ -13,7 +15,7 @@ def tool_sources() -> dict[str, bytes]:
     found = {
         f"{package.name}/{path.relative_to(package).as_posix()}": path.read_bytes()
         for path in package.rglob("*")
-        if path.is_file() and path.suffix in _SUFFIXES and "__pycache__" not in path.parts
+        if path.is_file() and path.suffix in _SUFFIXES and _LEFT_OUT.isdisjoint(path.relative_to(package).parts)
     }
     found["__main__.py"] = found[f"{package.name}/launcher.py"]
     return found

@@ -86,9 +86,9 @@ class Registry:
         return descriptor
 
 
-def image_config(diff_ids: list[str], **config: Any) -> bytes:
+def image_config(diff_ids: list[str], *, architecture: str = ARCHITECTURE, **config: Any) -> bytes:
     rootfs = {"type": "layers", "diff_ids": diff_ids}
-    return canonical({"architecture": ARCHITECTURE, "os": "linux", "config": config, "rootfs": rootfs})
+    return canonical({"architecture": architecture, "os": "linux", "config": config, "rootfs": rootfs})
 
 
 def image_manifest(config: Json, layers: list[Json], annotations: dict[str, str]) -> Json:
@@ -143,10 +143,16 @@ def compress(source: Path, target: Path) -> None:
     partial.rename(target)
 
 
-def push_rootfs(registry: Registry, name: str, tag: str, rootfs: Path, cache: Path) -> str:
+def packed_rootfs(rootfs: Path, cache: Path) -> Path:
+    """The tar of a root, compressed; made once."""
     packed = cache / f"{rootfs.stem}.tar.gz"
     if not packed.exists():
         compress(rootfs, packed)
+    return packed
+
+
+def push_rootfs(registry: Registry, name: str, tag: str, rootfs: Path, cache: Path) -> str:
+    packed = packed_rootfs(rootfs, cache)
     with rootfs.open("rb") as plain:
         diff_id = "sha256:" + hashlib.file_digest(plain, "sha256").hexdigest()
     with packed.open("rb") as stream:

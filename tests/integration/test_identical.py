@@ -85,8 +85,8 @@ def test_another_directory(workshop: Workshop, expected: str, tmp_path: Path) ->
     shutil.copy(workshop.folder / "campaign.lock", tmp_path / "renamed.lock")
     shutil.copy(workshop.folder / "release.key", tmp_path / "k")
     (tmp_path / "o").write_bytes(b"an older file")
-    files = str(workshop.folder / "manifests" / "files")
-    here.run("create", "--lock", "renamed.lock", "--key", "k", "-o", str(tmp_path / "o"), "--files", files)
+    manifests = str(workshop.folder / "manifests")
+    here.run("create", "--lock", "renamed.lock", "--key", "k", "-o", str(tmp_path / "o"), "--manifests", manifests)
     check(tmp_path / "o", expected)
 
 

@@ -15,6 +15,8 @@ from bundler.archive.layout import Member, lay_out
 from bundler.model import canonical, statement
 from bundler.model.limits import LIMITS
 from tests.bundles import ALICE, BOB, TinyBundle, tiny_bundle
+from tests.charts import make_chart
+from tests.content import Made
 from tests.lab import ROOT, require_program
 
 PAGE = (ROOT / "docs/format.md").read_text()
@@ -132,7 +134,11 @@ def read_bundle(path: Path, trusted: set[bytes], threshold: int, folder: Path) -
 @pytest.fixture(scope="module")
 def bundle(tmp_path_factory: pytest.TempPathFactory) -> TinyBundle:
     require_program("openssl")
-    made = tiny_bundle(tmp_path_factory.mktemp("bundle"), keys=(ALICE,))
+    charts = [
+        Made(name="web-1.0.0.tgz", data=make_chart("web"), description=b"provenance"),
+        Made(name="api-1.0.0.tgz", data=make_chart("api")),
+    ]
+    made = tiny_bundle(tmp_path_factory.mktemp("bundle"), keys=(ALICE,), charts=charts)
     made.sign_beside(BOB)
     return made
 
@@ -201,7 +207,7 @@ def test_statement_keys(read: dict[str, Any]) -> None:
     said = read["statement"]
     assert {row[0] for row in table("The statement")} == set(said)
     assert {row[0] for row in table("release")} == set(said["release"])
-    for kind in ("entries", "images", "wheels", "debs", "files"):
+    for kind in ("entries", "images", "charts", "wheels", "debs", "files"):
         assert {row[0] for row in table(kind)} == set(said[kind][0])
     for name in ("type", "format", "kind"):
         meaning = next(row[2] for row in table("The statement") if row[0] == name)
@@ -220,6 +226,12 @@ def test_media_types() -> None:
     assert says == {
         "index, nested index": oci.INDEX_TYPE,
         "artifact manifest": oci.MANIFEST_TYPE,
+        "lock: artifactType": contents.LOCK_TYPE,
+        "lock: config": oci.EMPTY_TYPE,
+        "lock: layer": contents.LOCK_TYPE,
+        "chart: config (Chart.yaml as JSON)": oci.CHART_CONFIG_TYPE,
+        "chart: layer": oci.CHART_TYPE,
+        "chart: provenance layer": oci.CHART_PROVENANCE_TYPE,
         "wheel: artifactType": contents.WHEEL_TYPE,
         "wheel: config (METADATA)": contents.WHEEL_METADATA_TYPE,
         "wheel: layer": contents.CONTENT_TYPE,
@@ -245,6 +257,19 @@ def test_index_names_everything_as_the_page_says(read: dict[str, Any]) -> None:
     assert named == [(image["name"], image["root"]) for image in said["images"]]
     assert set(last) == {"mediaType", "digest", "size"}
     nested = blob(last["digest"])["manifests"]
+    whole, nested = nested[0], nested[1:]
+    lock = blob(whole["digest"])
+    assert (whole["artifactType"], lock["layers"][0]["digest"]) == (types["lock: artifactType"], said["lock"])
+    assert lock["layers"][0]["annotations"] == {"org.opencontainers.image.title": "images.lock"}
+    for chart, entry in zip(said["charts"], nested, strict=False):
+        manifest = blob(entry["digest"])
+        assert (entry["digest"], entry["artifactType"]) == (chart["manifest"], manifest["config"]["mediaType"])
+        assert set(manifest) == {"schemaVersion", "mediaType", "config", "layers"}
+        assert manifest["config"]["digest"] == chart["config"]
+        kept = [(layer["mediaType"], layer["digest"]) for layer in manifest["layers"]]
+        provenance = [(types["chart: provenance layer"], digest) for digest in chart["provenance"]]
+        assert kept == [(types["chart: layer"], chart["digest"]), *provenance]
+    nested = nested[len(said["charts"]) :]
     artifacts = [(kind, each) for kind in ("wheel", "deb", "file") for each in said[f"{kind}s"]]
     assert [each["digest"] for each in nested] == [each["manifest"] for _, each in artifacts]
     for (kind, artifact), entry in zip(artifacts, nested, strict=True):

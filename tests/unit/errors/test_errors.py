@@ -20,6 +20,8 @@ RANGES = {
     "bundler.errors.bundle": range(40, 50),
     "bundler.errors.disk": range(50, 60),
     "bundler.errors.site": range(60, 70),
+    "bundler.errors.closure": range(70, 80),
+    "bundler.errors.vendor": range(80, 90),
 }
 FACTS = {
     str: "fact",

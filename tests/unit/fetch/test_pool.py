@@ -5,6 +5,7 @@ import threading
 from pathlib import Path
 from typing import Any, cast
 
+from bundler.catalog.manifests import Manifests
 from bundler.fetch.cache import Cache
 from bundler.fetch.partial import Partial
 from bundler.fetch.pool import Sources, fetch_all
@@ -12,7 +13,7 @@ from bundler.fetch.tasks import Task
 from bundler.model.digest import Digest
 from bundler.model.lock import LockedFile
 from bundler.support.progress import Silent
-from bundler.transport import Transport
+from bundler.transport import Transport, Upstreams
 from tests.hostile_server import HostileServer, Seen
 
 _MIB = 1 << 20
@@ -28,7 +29,13 @@ def fetch(server: HostileServer, bodies: dict[str, bytes], out: Path, *, jobs: i
         offset += len(body)
     transport = Transport()
     sources = Sources(
-        transport=transport, registry=_NOBODY, wheels=_NOBODY, debs=_NOBODY, files=out.parent, cache=Cache(())
+        transport=transport,
+        registry=_NOBODY,
+        wheels=_NOBODY,
+        debs=_NOBODY,
+        manifests=Manifests(folders=()),
+        upstreams=Upstreams(),
+        cache=Cache(()),
     )
     with Partial(out, plan=Digest("0" * 64), size=offset, blobs=len(tasks)) as partial:
         fetch_all(tuple(tasks), partial, sources, jobs=jobs, progress=Silent(), refresh="")

@@ -3,9 +3,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bundler.errors import InvalidDocument, Malformed
-from bundler.model import document
+from bundler.model import nodes
 from bundler.model.digest import Digest
-from bundler.model.document import Fields, Reader
+from bundler.model.document import Fields, Reader, parse_integer
 from bundler.model.limits import LIMITS
 
 
@@ -58,7 +58,7 @@ def test_not_plain_yaml(text: str, line: int, found: str | None) -> None:
 
 
 def test_too_long(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(document, "LIMITS", type(LIMITS)(document=100, nodes=20, depth=5))
+    monkeypatch.setattr(nodes, "LIMITS", type(LIMITS)(document=100, nodes=20, depth=5))
     assert problems("a: " + "x" * 100) == [(1, "103 characters")]
     assert problems("a:\n" + "- b\n" * 20) == [(17, "a document too deep or too long")]
     assert problems("a: [[[[[1]]]]]") == [(1, "a document too deep or too long")]
@@ -170,7 +170,7 @@ def test_what_a_value_refuses_is_a_problem_of_its_mapping() -> None:
 
 @pytest.mark.parametrize("text", ["0", "7", "9007199254740991"])
 def test_integers(text: str) -> None:
-    assert document.parse_integer(text) == int(text)
+    assert parse_integer(text) == int(text)
 
 
 @pytest.mark.parametrize(
@@ -178,7 +178,7 @@ def test_integers(text: str) -> None:
 )
 def test_no_integers(text: str) -> None:
     with pytest.raises(Malformed):
-        document.parse_integer(text)
+        parse_integer(text)
 
 
 @pytest.mark.parametrize(
@@ -199,12 +199,12 @@ def test_no_json_object(data: bytes, found: str) -> None:
 
 def test_json_scalars_are_their_text() -> None:
     fields = Reader(file="x.json").json(b'{"a":[1,true,false,null,"x",{"b":"c"}]}')
-    assert fields.table == document.Table(
+    assert fields.table == nodes.Table(
         {
-            "a": document.Sequence(
+            "a": nodes.Sequence(
                 (
-                    *(document.Scalar(text, 1) for text in ("1", "true", "false", "", "x")),
-                    document.Table({"b": document.Scalar("c", 1)}, 1),
+                    *(nodes.Scalar(text, 1) for text in ("1", "true", "false", "", "x")),
+                    nodes.Table({"b": nodes.Scalar("c", 1)}, 1),
                 ),
                 1,
             )

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 
 from bundler.errors import InvalidDocument
+from bundler.model.asked import Asked
 from bundler.model.lock import Lock, deb_file, parse_lock
 from bundler.model.lock_text import write_lock
 from tests import strategies
@@ -20,13 +21,43 @@ def settled(lock: Lock) -> Lock:
     return replace(
         lock,
         bootstrap=replace(lock.bootstrap, wheels=tuple(sorted(lock.bootstrap.wheels, key=lambda each: each.name))),
+        asked=tuple(_asked(each) for each in sorted(lock.asked, key=lambda each: each.name)),
+        targets=tuple(
+            replace(each, roles=tuple(sorted(each.roles, key=lambda role: role.role)))
+            for each in sorted(lock.targets, key=lambda each: each.name)
+        ),
+        charts=tuple(
+            replace(each, dependencies=tuple(sorted(each.dependencies, key=lambda dependency: dependency.name)))
+            for each in sorted(lock.charts, key=lambda each: each.name)
+        ),
         images=tuple(
-            replace(each, manifests=tuple(sorted(each.manifests)), blobs=tuple(sorted(each.blobs)))
+            replace(
+                each,
+                manifests=tuple(sorted(each.manifests)),
+                blobs=tuple(sorted(each.blobs)),
+                referrers=tuple(sorted(each.referrers)),
+            )
             for each in sorted(lock.images, key=lambda each: each.name)
         ),
         wheels=tuple(sorted(lock.wheels, key=lambda each: each.name)),
         debs=tuple(sorted(lock.debs, key=lambda each: (each.archive, each.release, each.name))),
         files=tuple(sorted(lock.files, key=lambda each: each.name)),
+    )
+
+
+def _asked(each: Asked) -> Asked:
+    return replace(
+        each,
+        images=tuple(sorted(each.images, key=str)),
+        revealed=tuple(sorted(each.revealed, key=str)),
+        wheels=tuple(sorted(each.wheels)),
+        packages=tuple(sorted(each.packages)),
+        files=tuple(sorted(each.files)),
+        charts=tuple(
+            replace(chart, variants=tuple(sorted(chart.variants, key=lambda variant: variant.name)))
+            for chart in sorted(each.charts, key=lambda chart: chart.release)
+        ),
+        silences=tuple(sorted(each.silences, key=lambda silence: silence.image)),
     )
 
 
@@ -40,6 +71,9 @@ def shuffled(lock: Lock, seed: int) -> Lock:
         lock,
         bootstrap=replace(lock.bootstrap, wheels=mix(lock.bootstrap.wheels)),
         images=mix(tuple(replace(each, manifests=mix(each.manifests), blobs=mix(each.blobs)) for each in lock.images)),
+        asked=mix(lock.asked),
+        targets=mix(lock.targets),
+        charts=mix(lock.charts),
         wheels=mix(lock.wheels),
         debs=mix(lock.debs),
         files=mix(lock.files),

@@ -1,25 +1,28 @@
 import os
 import re
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
 
+from bundler.catalog.manifests import Manifests
 from bundler.errors import ResolutionFailed, ToolMissing
-from bundler.model.lock import Lock, LockedBootstrap, LockedDeb, parse_lock
+from bundler.model.lock import LockedDeb, parse_lock
 from bundler.model.lock_text import write_lock
-from bundler.model.platform import Platform
-from bundler.model.profile import Release
-from bundler.sources.debs import DebLocator, resolve_debs
+from bundler.model.profile import ExtraArchive, PackageTarget
+from bundler.signing.openpgp import public_armored, public_binary
+from bundler.sources.debs import DebLocator, FoundDebs, WantedDebs, resolve_debs
 from bundler.sources.pins import Resolved, Update
 from bundler.transport import Transport, Upstreams
+from tests.bundles import bare_lock
 from tests.hostile_server import HostileServer
 from tests.lab import require_program
 from tests.upstreams import TinyArchive, apt_machine, base, package
 
 BASE = {"apt", "tiny-libc", "tiny-shell"}
+BOOKWORM = PackageTarget(archive="debian", release="bookworm")
 
 
 @dataclass(kw_only=True)
@@ -43,17 +46,28 @@ class Machine:
         update: Update | None = None,
         architecture: str = "amd64",
         upstreams: tuple[str, ...] = (),
-    ) -> Resolved[LockedDeb]:
+        target: PackageTarget = BOOKWORM,
+        roles: Mapping[str, tuple[str, ...]] | None = None,
+        optional: tuple[str, ...] = (),
+    ) -> FoundDebs:
+        wanted = WantedDebs(
+            target=target, architecture=architecture, roles=roles or {"": names}, optional=frozenset(optional)
+        )
         return resolve_debs(
-            names,
-            archive="debian",
-            release="bookworm",
-            architecture=architecture,
+            wanted,
             transport=Transport(),
             upstreams=Upstreams.parse(upstreams),
+            manifests=Manifests(folders=(self.folder / "manifests",)),
             keep=keep,
             update=update or Update(),
         )
+
+    def file(self, name: str, data: bytes) -> str:
+        """Something in the manifests' `files/`."""
+        folder = self.folder / "manifests/files"
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(data)
+        return f"file:{name}"
 
 
 MAIN = "deb [signed-by={keys}/main.asc] {main} bookworm main"
@@ -115,17 +129,8 @@ def test_an_entry_says_all_of_its_file_and_keeps_what_apt_compares(machine: Mach
         "Homepage: http://example.com/a b",
         "Description: a test",
     ]
-    lock = Lock(
-        profile="p",
-        release=Release(line="l", number=1),
-        platforms=(Platform.parse("linux/amd64"),),
-        bootstrap=LockedBootstrap(pythons=("3.11",), wheels=()),
-        images=(),
-        wheels=(),
-        debs=found.entries,
-        files=(),
-    )
-    assert set(parse_lock(write_lock(lock), file="images.lock").debs) == set(found.entries)
+    read = parse_lock(write_lock(bare_lock(debs=found.entries, targets=(found.target,))), file="images.lock")
+    assert (set(read.debs), read.targets) == (set(found.entries), (found.target,))
 
 
 def test_the_security_suite_has_a_role_and_a_key_of_its_own(machine: Machine) -> None:
@@ -256,14 +261,7 @@ def test_another_architecture(machine: Machine) -> None:
 
 def test_no_source_of_the_release(machine: Machine) -> None:
     with pytest.raises(ResolutionFailed, match=r"debian trixie; `--upstream debian=URL`"):
-        resolve_debs(
-            ["app"],
-            archive="debian",
-            release="trixie",
-            architecture="amd64",
-            transport=Transport(),
-            upstreams=Upstreams(),
-        )
+        machine.resolve("app", target=replace(BOOKWORM, release="trixie"))
 
 
 def test_an_upstream_replaces_the_archive_with_the_machines_keys(machine: Machine) -> None:
@@ -347,3 +345,124 @@ def test_the_umask_does_not_matter(machine: Machine) -> None:
         assert "app" in versions(machine.resolve("app"))
     finally:
         os.umask(before)
+
+
+JAMMY = PackageTarget(archive="ubuntu", release="jammy", components=("main", "universe"))
+
+
+def test_another_distribution_with_its_keyring_and_components(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ubuntu = TinyArchive(server=machine.server, root="/ubuntu", origin="Ubuntu")
+    ubuntu.suite("jammy", base(package("app", Depends="more")))
+    ubuntu.suite("jammy", [package("more")], component="universe")
+    ubuntu.suite("jammy", [package("lost")], component="multiverse")
+    security = TinyArchive(server=machine.server, root="/us", origin="Ubuntu", key=ubuntu.key)
+    for component in ("main", "universe"):
+        security.suite("jammy-security", [package("app", "1.0-2", Depends="more")], component=component)
+    upstreams = (f"ubuntu={ubuntu.url}", f"ubuntu-security={security.url}")
+    monkeypatch.setattr("bundler.sources.apt_sources.KEYRINGS", machine.folder)
+    with pytest.raises(ResolutionFailed, match=r"ubuntu-archive-keyring\.gpg is not there: the package ubuntu-keyring"):
+        machine.resolve("app", target=JAMMY, upstreams=upstreams)
+    (machine.folder / "ubuntu-archive-keyring.gpg").write_bytes(public_binary(ubuntu.key))
+    found = machine.resolve("app", target=JAMMY, upstreams=upstreams)
+    assert versions(found) == {"app": "1.0-2", "more": "1.0-1", **dict.fromkeys(BASE, "1.0-1")}
+    assert {(deb.archive, deb.release) for deb in found.entries} == {("ubuntu", "jammy"), ("ubuntu-security", "jammy")}
+    with pytest.raises(ResolutionFailed, match="Unable to locate package lost"):
+        machine.resolve("lost", target=JAMMY, upstreams=upstreams)
+
+
+def cuda(machine: Machine, suite: str, key: bytes) -> PackageTarget:
+    keyring = machine.file("cuda.asc", public_armored(key))
+    return replace(
+        BOOKWORM, also=(ExtraArchive(archive="cuda", suite=suite, components=("contrib",), keyring=keyring),)
+    )
+
+
+@pytest.mark.parametrize("suite", ["/", "./", "12/x86_64/", "stable", "bookworm"])
+def test_a_further_archive_flat_or_not(machine: Machine, suite: str) -> None:
+    machine.main.suite("bookworm", base(package("app")))
+    other = TinyArchive(server=machine.server, root="/cuda", origin="NVIDIA")
+    stanzas = [package("toolkit", Depends="app").replace("Filename: ", "Filename: ./")]
+    if suite.endswith("/"):
+        other.flat(suite, stanzas)
+    else:
+        other.suite(suite, stanzas, component="contrib")
+    upstream = f"cuda={other.url}"
+    found = machine.resolve("toolkit", target=cuda(machine, suite, other.key), upstreams=(upstream,))
+    toolkit = next(deb for deb in found.entries if deb.package == "toolkit")
+    assert (toolkit.archive, toolkit.suite, toolkit.release) == ("cuda", suite, "bookworm")
+    assert set(versions(found)) == {"toolkit", "app", *BASE}
+    located = DebLocator(Transport(), Upstreams.parse([upstream])).locate(toolkit)
+    assert located.url == f"{other.url}/pool/main/t/toolkit/toolkit_1.0-1_amd64.deb"
+    with pytest.raises(ResolutionFailed, match="--upstream cuda=URL"):
+        DebLocator(Transport(), Upstreams()).locate(toolkit)
+
+
+def test_a_further_archive_is_held_to_its_own_key(machine: Machine) -> None:
+    machine.main.suite("bookworm", base(package("app")))
+    other = TinyArchive(server=machine.server, root="/cuda", origin="NVIDIA")
+    other.flat("", [package("toolkit")])
+    upstreams = (f"cuda={other.url}",)
+    with pytest.raises(ResolutionFailed, match="NO_PUBKEY|not signed"):
+        machine.resolve("toolkit", target=cuda(machine, "/", machine.main.key), upstreams=upstreams)
+    with pytest.raises(ResolutionFailed, match="--upstream cuda=URL"):
+        machine.resolve("toolkit", target=cuda(machine, "/", other.key))
+
+
+def test_every_role_has_a_closure_of_its_own(machine: Machine) -> None:
+    rest = [package("one", Conflicts="two"), package("two", Depends="lib"), package("lib"), package("every")]
+    machine.main.suite("bookworm", base(*rest))
+    found = machine.resolve(roles={"": ("every",), "db": ("every", "one"), "web": ("every", "two")})
+    assert set(versions(found)) == {"every", "one", "two", "lib", *BASE}
+    assert [(role.role, role.names) for role in found.target.roles] == [
+        ("", ("every",)),
+        ("db", ("every", "one")),
+        ("web", ("every", "two")),
+    ]
+    assert (found.target.base, found.target.installed) == (("apt", "tiny-shell"), False)
+    with pytest.raises(ResolutionFailed, match="for the role web"):
+        machine.resolve(roles={"web": ("absent",)})
+
+
+def test_optional_names_are_left_out_where_nobody_has_them(machine: Machine) -> None:
+    machine.main.suite("bookworm", base(package("headers-1")))
+    names = ("headers-1", "headers-2")
+    assert machine.resolve(*names, optional=names).target.roles[0].names == ("headers-1",)
+
+
+STATUS = """\
+Package: dpkg
+Status: install ok installed
+Architecture: amd64
+Version: 1.22
+
+Package: lib
+Status: install ok installed
+Architecture: amd64
+Version: 1:2.0-1
+Provides: libvirtual, libold (= 1.5)
+Depends: gone-since
+
+Package: gone-since
+Status: install ok installed
+Architecture: all
+Version: 9
+
+Package: early
+Status: deinstall ok config-files
+Architecture: amd64
+Version: 1.0-1
+"""
+
+
+def test_a_hosts_status_file_says_what_need_not_be_carried(machine: Machine) -> None:
+    app = package("app", Depends="lib (>= 1:2), libvirtual, libold (>= 1.2)", Pre_Depends="early")
+    machine.main.suite("bookworm", base(app, package("lib", "1:3.0-1"), package("early"), package("gone-since", "9")))
+    target = replace(BOOKWORM, status=machine.file("status", STATUS.encode()))
+    found = machine.resolve("app", "lib", "gone-since", target=target)
+    assert versions(found) == {"app": "1.0-1", "early": "1.0-1"}
+    assert found.target.installed
+    assert found.target.base == ("gone-since=9", "lib=1:2.0-1", "libold=1.5", "libvirtual")
+    with pytest.raises(ResolutionFailed, match="of a host with amd64, and packages are for arm64"):
+        machine.resolve("app", target=target, architecture="arm64")

@@ -4,13 +4,16 @@ import os
 
 import pytest
 
-from bundler.errors import Malformed, NotReadable, WrongBytes
+from bundler.catalog.manifests import Manifests
+from bundler.errors import Malformed, NotReadable, TooLarge, WrongBytes
 from bundler.model.digest import Digest
-from bundler.sources.files import file_source, measure, receive_local
-from bundler.transport import Request
+from bundler.sources import files as module
+from bundler.sources.files import file_source, read_whole, receive_local, size_of
+from bundler.transport import Request, Upstreams
 from tests.hostile_server import Bytes, chunked, ok, raw
 
 DATA = bytes(range(256)) * 5000
+NONE = Upstreams()
 
 
 @pytest.fixture
@@ -23,7 +26,7 @@ def files(tmp_path):
 
 
 def test_a_url_is_a_request(files):
-    found = file_source("https://example.com/a?b=c", files=files)
+    found = file_source("https://example.com/a?b=c", manifests=Manifests(folders=(files.parent,)), upstreams=NONE)
     assert isinstance(found, Request)
     assert found.url == "https://example.com/a?b=c"
 
@@ -32,12 +35,31 @@ def test_a_name_is_a_path_below_the_folder(files):
     (files / "link").symlink_to("a.bin")
     (files / "sub/up").symlink_to("../a.bin")
     for name in ("a.bin", "sub/../a.bin", "./a.bin", "link", "sub/up"):
-        assert file_source(f"file:{name}", files=files) == files / "a.bin"
+        assert (
+            file_source(f"file:{name}", manifests=Manifests(folders=(files.parent,)), upstreams=NONE) == files / "a.bin"
+        )
 
 
 def test_the_folder_itself_may_be_a_link(files, tmp_path):
-    (tmp_path / "alias").symlink_to("files")
-    assert file_source("file:a.bin", files=tmp_path / "alias") == files / "a.bin"
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other/files").symlink_to("../files")
+    manifests = Manifests(folders=(tmp_path / "other",))
+    assert file_source("file:a.bin", manifests=manifests, upstreams=NONE) == files / "a.bin"
+
+
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        ("https://dl.example/v1/a", "http://127.0.0.1:8080/mirror/v1/a"),
+        ("https://dl.example/v1/a?b=c&d", "http://127.0.0.1:8080/mirror/v1/a?b=c&d"),
+        ("https://dl.example:443/v1/a", "https://dl.example:443/v1/a"),
+        ("https://example.com/v1/a", "https://example.com/v1/a"),
+    ],
+)
+def test_a_file_from_an_upstream(url, expected):
+    upstreams = Upstreams.parse(["dl.example=http://127.0.0.1:8080/mirror"])
+    found = file_source(url, manifests=Manifests(folders=()), upstreams=upstreams)
+    assert (found.url, found.what) == (expected, url)
 
 
 @pytest.mark.parametrize(
@@ -47,7 +69,7 @@ def test_no_way_out_of_the_folder(files, name):
     (files / "out").symlink_to("../outside")
     (files / "dir").symlink_to("..")
     with pytest.raises(Malformed):
-        file_source(f"file:{name}", files=files)
+        file_source(f"file:{name}", manifests=Manifests(folders=(files.parent,)), upstreams=NONE)
 
 
 @pytest.mark.parametrize("there", [0, 1, 1_000_000, len(DATA)])
@@ -82,20 +104,33 @@ def test_what_is_no_regular_file(files):
             receive_local(files / name, size=1, sink=Bytes())
 
 
-def test_measure(files, server, transport):
-    digest = Digest.of(DATA)
-    for source in (
-        files / "a.bin",
-        *(
-            Request(url=server.on("/a", answer))
-            for answer in (ok(DATA), chunked(DATA), raw(b"HTTP/1.1 200 OK\r\n\r\n", DATA))
-        ),
-    ):
-        assert measure(source, transport=transport, digest=digest, name="a.bin") == len(DATA)
+def sources(files, server):
+    """The same bytes from a folder, and from servers that say their size, or do not."""
+    answers = (ok(DATA), chunked(DATA), raw(b"HTTP/1.1 200 OK\r\n\r\n", DATA))
+    return [files / "a.bin", *(Request(url=server.on(f"/{at}", each)) for at, each in enumerate(answers))]
 
 
-def test_measure_refuses_other_bytes(files, server, transport):
-    for source in (files / "a.bin", Request(url=server.on("/a", ok(DATA)))):
-        with pytest.raises(WrongBytes) as caught:
-            measure(source, transport=transport, digest=Digest.of(b"x"), name="a.bin")
-        assert (caught.value.what, caught.value.found) == ("a.bin", str(Digest.of(DATA)))
+def test_read_whole(files, server, transport):
+    for source in sources(files, server):
+        assert read_whole(source, transport=transport, tell=str) == (Digest.of(DATA), len(DATA))
+
+
+def test_the_size_is_known_without_reading(files, server, transport):
+    found = [size_of(source, transport=transport) for source in sources(files, server)]
+    assert found == [len(DATA), len(DATA), None, None]
+    assert transport.received < len(DATA)
+
+
+def test_what_is_too_large_for_a_file(server, transport):
+    huge = server.on("/huge", raw(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % ((1 << 40) + 1)))
+    with pytest.raises(TooLarge):
+        size_of(Request(url=huge), transport=transport)
+
+
+def test_a_reader_hears_of_a_long_reading(files, monkeypatch, transport):
+    monkeypatch.setattr(module, "_TOLD", 1 << 20)
+    heard = []
+    read_whole(files / "a.bin", transport=transport, tell=heard.append)
+    assert heard == [1 << 20]
+    with pytest.raises(NotReadable):
+        read_whole(files / "none", transport=transport, tell=heard.append)

@@ -34,6 +34,7 @@ def resolve(
     keep: tuple[LockedWheel, ...] = (),
     update: Update | None = None,
     architecture: str = "amd64",
+    constraints: tuple[str, ...] = (),
 ) -> Resolved[LockedWheel]:
     return resolve_wheels(
         requirements,
@@ -41,6 +42,7 @@ def resolve(
         glibc="manylinux_2_36",
         architecture=architecture,
         index=index_of(tiny),
+        constraints=constraints,
         keep=keep,
         update=update or Update(),
     )
@@ -159,9 +161,16 @@ def test_a_pin_that_is_no_longer_served_is_named(tiny: TinyIndex, change: str) -
     assert resolve(tiny, "app", keep=old.entries, update=Update(names=frozenset({"app"}))).gone == ()
 
 
-def sdist(tiny: TinyIndex) -> None:
-    entry = {"filename": "app-1.0.tar.gz", "url": "../../files/app-1.0.tar.gz", "hashes": {"sha256": "0" * 64}}
-    tiny.add("app", entry)
+def sdist(tiny: TinyIndex, version: str = "1.0") -> None:
+    file = f"app-{version}.tar.gz"
+    tiny.add("app", {"filename": file, "url": f"../../files/{file}", "hashes": {"sha256": "0" * 64}})
+
+
+def older_wheel(tiny: TinyIndex) -> None:
+    sdist(tiny, "2.0")
+    tiny.wheel("app", "0.8", tag="cp311-cp311-manylinux_2_17_x86_64")
+    tiny.wheel("app", "0.9", tag="cp39-cp39-manylinux_2_17_x86_64")
+    tiny.wheel("top", requires=["app>=1"])
 
 
 def other_platform(tiny: TinyIndex) -> None:
@@ -184,7 +193,7 @@ def without_digest(tiny: TinyIndex) -> None:
 @pytest.mark.parametrize(
     ("prepare", "said"),
     [
-        (sdist, r"app.*no usable wheels"),
+        (sdist, r"app has only a source distribution for Python 3\.11 on x86_64 with glibc 2\.36.*`pip wheel`"),
         (other_platform, r"app.*no wheels with a matching"),
         (missing, r"app was not found"),
         (unmet, r"lib>=2"),
@@ -196,6 +205,70 @@ def test_what_cannot_be_met_says_why(tiny: TinyIndex, prepare: Callable[[TinyInd
     with pytest.raises(ResolutionFailed) as caught:
         resolve(tiny, "app")
     assert re.search(said, " ".join(caught.value.detail.split())), caught.value.detail
+
+
+def test_a_source_distribution_comes_with_the_versions_that_have_a_wheel(tiny: TinyIndex) -> None:
+    older_wheel(tiny)
+    with pytest.raises(ResolutionFailed, match=r"Versions of app with a wheel for it: 0\.8\.$"):
+        resolve(tiny, "top")
+
+
+def test_constraints_bound_what_something_else_asks_for(tiny: TinyIndex) -> None:
+    tiny.wheel("app", requires=["lib"])
+    for version in ("1.0", "2.0"):
+        tiny.wheel("lib", version)
+    assert set(names(resolve(tiny, "app", constraints=("lib<2", "unrelated>=1")))) == {
+        "app-1.0-py3-none-any.whl",
+        "lib-1.0-py3-none-any.whl",
+    }
+    with pytest.raises(ResolutionFailed, match=r"lib"):
+        resolve(tiny, "app", constraints=("lib>=3",))
+
+
+def test_extras_and_what_they_need(tiny: TinyIndex) -> None:
+    tiny.wheel("app", requires=['fast; extra == "speed"', 'other; extra == "more"'], extras=("speed", "more"))
+    tiny.wheel("fast")
+    found = resolve(tiny, "app[speed]")
+    assert set(names(found)) == {"app-1.0-py3-none-any.whl", "fast-1.0-py3-none-any.whl"}
+    app = next(wheel for wheel in found.entries if wheel.project == "app")
+    assert app.requires == (
+        'Requires-Dist: fast; extra == "speed"',
+        'Requires-Dist: other; extra == "more"',
+        "Provides-Extra: speed",
+        "Provides-Extra: more",
+    )
+
+
+def test_a_version_for_other_interpreters_and_a_prerelease_are_passed_over(tiny: TinyIndex) -> None:
+    tiny.wheel("app", "1.0")
+    tiny.wheel("app", "2.0", requires_python=">=3.12")
+    tiny.wheel("app", "3.0rc1")
+    found = resolve(tiny, "app", pythons=("3.9", "3.12"))
+    assert names(found) == {"app-1.0-py3-none-any.whl": ("3.9",), "app-2.0-py3-none-any.whl": ("3.12",)}
+    assert [wheel.requires for wheel in found.entries] == [(), ("Requires-Python: >=3.12",)]
+    assert set(names(resolve(tiny, "app>=3.0rc1"))) == {"app-3.0rc1-py3-none-any.whl"}
+
+
+def test_several_interpreters_and_platforms_share_what_they_can(tiny: TinyIndex) -> None:
+    tiny.wheel("app", requires=["pure"])
+    pythons = ("3.9", "3.10", "3.11", "3.12", "3.13")
+    for machine in ("x86_64", "aarch64"):
+        for python in pythons:
+            tag = f"cp{python.replace('.', '')}"
+            tiny.wheel("app", requires=["pure"], tag=f"{tag}-{tag}-manylinux_2_17_{machine}")
+    tiny.wheel("pure")
+    both = [resolve(tiny, "app", pythons=pythons, architecture=each) for each in ("amd64", "arm64")]
+    assert [len(each.entries) for each in both] == [6, 6]
+    assert len(set(both[0].entries) | set(both[1].entries)) == 11
+    assert names(both[1])["app-1.0-cp39-cp39-manylinux_2_17_aarch64.whl"] == ("3.9",)
+
+
+def test_requirements_are_filled_in_for_a_pin_that_has_none(tiny: TinyIndex) -> None:
+    tiny.wheel("app", requires=["lib"])
+    tiny.wheel("lib")
+    old = resolve(tiny, "app")
+    bare = tuple(replace(wheel, requires=()) for wheel in old.entries)
+    assert resolve(tiny, "app", keep=bare) == old
 
 
 def test_a_target_that_wheels_are_not_made_for(tiny: TinyIndex) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from bundler.catalog.manifests import Manifests
 from bundler.errors import (
     BundleError,
     CannotWrite,
@@ -17,10 +18,8 @@ from bundler.errors import (
 )
 from bundler.fetch.partial import Partial
 from bundler.model.digest import Digest
-from bundler.model.lock import Lock, LockedBootstrap, LockedFile
+from bundler.model.lock import LockedFile
 from bundler.model.lock_text import write_lock
-from bundler.model.platform import Platform
-from bundler.model.profile import Release
 from bundler.signing.keys import SigningKey
 from bundler.support import files, parallel
 from bundler.support.progress import Silent
@@ -29,7 +28,7 @@ from bundler.workflows.create import Created, Places
 from bundler.workflows.create import create as run
 from bundler.workflows.install import install
 from bundler.workflows.verify import verify
-from tests.bundles import ALICE, BOB, SOURCES
+from tests.bundles import ALICE, BOB, SOURCES, bare_lock
 
 FILES = {"one.txt": b"one\n", "two.bin": os.urandom(3 << 20), "three.bin": bytes(range(256)) * 999, "empty": b""}
 
@@ -47,19 +46,8 @@ def lock(tmp_path: Path) -> Path:
     (tmp_path / "files").mkdir()
     for name, data in FILES.items():
         (tmp_path / "files" / name).write_bytes(data)
-    made = Lock(
-        profile="tiny",
-        release=Release(line="tiny", number=1),
-        platforms=(Platform("linux", "amd64"),),
-        bootstrap=LockedBootstrap(pythons=(), wheels=()),
-        images=(),
-        wheels=(),
-        debs=(),
-        files=tuple(
-            LockedFile(name=name, url=f"file:{name}", digest=Digest.of(data), size=len(data))
-            for name, data in FILES.items()
-        ),
-    )
+    entries = (LockedFile(name=n, url=f"file:{n}", digest=Digest.of(d), size=len(d)) for n, d in FILES.items())
+    made = bare_lock(files=tuple(entries))
     (tmp_path / "lock").write_text(write_lock(made))
     return tmp_path / "lock"
 
@@ -67,7 +55,7 @@ def lock(tmp_path: Path) -> Path:
 def create(
     lock: Path, out: str = "o.bundle", *, keys: tuple[SigningKey, ...] = (ALICE,), jobs: int = 2, **places: object
 ) -> Created:
-    found = Places(**{"files": lock.parent / "files", **places})  # type: ignore[arg-type]
+    found = Places(**{"manifests": Manifests(folders=(lock.parent,)), **places})  # type: ignore[arg-type]
     return run(lock, lock.parent / out, keys=keys, places=found, jobs=jobs, progress=Silent())
 
 
@@ -137,16 +125,16 @@ def test_reuse(lock: Path) -> None:
     expected = create(lock, "expected").out
     data = expected.read_bytes()
     install(expected, lock.parent / "site", keys=(ALICE.public,), threshold=None, jobs=1, progress=Silent())
-    nowhere = lock.parent / "nowhere"
+    nowhere = Manifests(folders=(lock.parent / "nowhere",))
     for place in (expected, lock.parent / "site"):
-        assert create(lock, files=nowhere, reuse=(place,)).out.read_bytes() == data
+        assert create(lock, manifests=nowhere, reuse=(place,)).out.read_bytes() == data
     rotten = bytearray(data)
     rotten[data.index(FILES["two.bin"])] ^= 1
     expected.write_bytes(rotten)
     with pytest.raises(NotReadable):
-        create(lock, "x", files=nowhere, reuse=(expected,))
+        create(lock, "x", manifests=nowhere, reuse=(expected,))
     assert create(lock, "x", reuse=(expected,)).out.read_bytes() == data
-    assert create(lock, "y", files=nowhere, reuse=(expected, lock.parent / "site")).out.read_bytes() == data
+    assert create(lock, "y", manifests=nowhere, reuse=(expected, lock.parent / "site")).out.read_bytes() == data
 
 
 def test_a_reuse_that_is_not_there_leaves_nothing(lock: Path) -> None:

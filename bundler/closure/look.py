@@ -1,0 +1,107 @@
+"""What a component will ask a registry for: its charts rendered, its tools asked."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from bundler.closure.defaults import cephadm_images, kubeadm_images
+from bundler.closure.inputs import program
+from bundler.closure.render import Release, read_chart, render
+from bundler.closure.scan import scan_chart_sources
+from bundler.closure.use import Certainty, Found, Place, Use
+from bundler.errors import NotReadable
+from bundler.model.asked import Asked, AskedChart
+from bundler.model.component import ToolRequest
+from bundler.model.digest import Digest
+from bundler.model.lock import LockedChart, LockedFile
+from bundler.model.reference import Reference
+
+KUBERNETES = "kubernetes"  # whose version, where a component provides it, charts are rendered for
+_NEWEST = "1.36.0"  # what charts are rendered for on a cluster that the profile does not install
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Seen:
+    """`uses` by everything that was rendered or asked; `notes` say what cannot be seen this way."""
+
+    uses: tuple[Use, ...]
+    notes: tuple[str, ...]
+    renders: int
+
+
+class Looker:
+    """Looks into the charts and tools of a lock. `paths` are their files by digest."""
+
+    def __init__(
+        self,
+        asked: Iterable[Asked],
+        charts: Iterable[LockedChart],
+        files: Iterable[LockedFile],
+        paths: Mapping[Digest, Path],
+    ) -> None:
+        asked = tuple(asked)
+        self._charts = {(chart.chart, chart.version): paths[chart.digest] for chart in charts if chart.digest in paths}
+        self._files = {file.name: paths[file.digest] for file in files if file.digest in paths}
+        self._provides = {name: version for each in asked for name, version in each.provides}
+        self._helm = next((tool for each in asked for name, tool in each.tools if name == "helm"), None)
+
+    def look(self, asked: Asked) -> Seen:
+        """Raises ChartNotRendered, NeedsUnknown, InvalidDocument, and NotReadable where no helm is carried."""
+        uses: dict[Use, None] = {}
+        notes: dict[str, None] = {}
+        renders = 0
+        for chart in asked.charts:
+            seen = self._chart(chart)
+            uses |= dict.fromkeys(seen.uses)
+            notes |= dict.fromkeys(seen.notes)
+            renders += seen.renders
+        for name, tool in asked.tools:
+            uses |= dict.fromkeys(self._named(name, tool))
+        return Seen(uses=tuple(uses), notes=tuple(notes), renders=renders)
+
+    def _chart(self, chart: AskedChart) -> Seen:
+        if self._helm is None:
+            why = "no component of the profile carries helm (tools: {helm: …})"
+            raise NotReadable(path=f"the chart {chart.chart}", why=why)
+        helm, path = program(self._helm, self._files[self._helm.file]), self._charts[chart.chart, chart.version]
+        release = Release(
+            name=chart.release,
+            namespace=chart.namespace,
+            kube_version=self._provides.get(KUBERNETES, _NEWEST),
+        )
+        cases = [("", chart.values), *((variant.name, variant.values) for variant in chart.variants)]
+        label = f"{chart.chart}-{chart.version}"
+        done = [render(path, helm=helm, values=values, release=release, variant=name) for name, values in cases]
+        uses = tuple(use for rendered in done for use in rendered.uses())
+        unused = [
+            use
+            for file, text in read_chart(path).values
+            for use in scan_chart_sources(text, source=f"{label}: {file}", rendered=uses)
+        ]
+        notes = tuple(f"{label}: {note}" for rendered in done for note in rendered.notes)
+        return Seen(uses=(*uses, *unused), notes=notes, renders=sum(len(rendered.texts) for rendered in done))
+
+    def _named(self, name: str, tool: ToolRequest) -> Iterator[Use]:
+        """The images that a component's own installer brings up."""
+        if name == "helm":
+            return
+        path = program(tool, self._files[tool.file])
+        if name == "kubeadm":
+            images = kubeadm_images(path, version=self._provides.get(KUBERNETES, _NEWEST))
+        else:
+            images = cephadm_images(path.read_bytes())
+        for image in images:
+            place = Place(source=f"{name} ({tool.file})")
+            reference = Reference.parse(image)
+            yield Use(text=image, reference=reference, place=place, found=Found.POD, certainty=Certainty.CERTAIN)
+
+
+def surely(seen: Seen, asked: Asked) -> tuple[Reference, ...]:
+    """The images that are to be carried for this: all that is more than a guess and not silenced, sorted."""
+    silenced = {silence.image for silence in asked.silences}
+    found = {
+        use.reference
+        for use in seen.uses
+        if use.reference and use.certainty > Certainty.GUESS and not {use.text, use.image} & silenced
+    }
+    return tuple(sorted(found, key=str))

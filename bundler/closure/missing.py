@@ -1,0 +1,21 @@
+"""What a proof found to be missing."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, order=True)
+class Missing:
+    """Something that is asked for and not carried.
+
+    `kind` is `wheel` or `deb`; `name` the project or package, `target` the hosts it is missing for. `wanted_by` are
+    those who ask for it, each with what it asks. `why` are the resolver's own words where only these tell.
+    """
+
+    kind: str
+    target: str
+    name: str
+    wanted_by: tuple[str, ...]
+    why: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.name} for {self.target}, wanted by {', '.join(self.wanted_by)}"

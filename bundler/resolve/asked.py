@@ -1,0 +1,59 @@
+"""What each component asks for, as the lock says it."""
+
+import json
+from typing import Any
+
+from bundler.model.asked import Asked, AskedChart
+from bundler.model.component import KERNEL, ChartRequest, Component, Variant
+from bundler.model.profile import Profile
+from bundler.resolve.run import Run
+
+
+def asked_of(run: Run, component: Component) -> Asked:
+    content = component.content
+    return Asked(
+        component=component.name,
+        version=component.version,
+        images=tuple(image.reference for image in content.images),
+        revealed=run.found.revealed.get(component.name, ()),
+        charts=tuple(_chart(run, chart) for chart in content.charts),
+        wheels=content.wheels,
+        packages=package_names(run.profile, tuple(name for each in content.packages for name in each.names)),
+        files=tuple(file.name for file in content.files),
+        provides=content.provides,
+        tools=content.tools,
+        silences=content.silences,
+    )
+
+
+def package_names(profile: Profile, names: tuple[str, ...]) -> tuple[str, ...]:
+    """Each name once; one with `{kernel}` once for each kernel of the profile."""
+    expanded = (
+        name.replace(KERNEL, kernel) for name in names for kernel in (profile.kernels if KERNEL in name else ("",))
+    )
+    return tuple(dict.fromkeys(expanded))
+
+
+def _chart(run: Run, chart: ChartRequest) -> AskedChart:
+    """The component's values with the profile's over them."""
+    over = dict(run.profile.values).get(chart.release, "{}")
+    values = overlay(chart.values, over)
+    return AskedChart(
+        chart=chart.name,
+        version=run.found.chart_versions[chart.release],
+        release=chart.release,
+        namespace=chart.namespace,
+        values=values,
+        variants=tuple(Variant(name=each.name, values=overlay(values, each.values)) for each in chart.variants),
+    )
+
+
+def overlay(base: str, over: str) -> str:
+    """Two JSON objects as Helm merges values: mappings key by key, null takes away, anything else replaces."""
+    return json.dumps(_merged(json.loads(base), json.loads(over)), sort_keys=True, separators=(",", ":"))
+
+
+def _merged(base: Any, over: Any) -> Any:
+    if not (isinstance(base, dict) and isinstance(over, dict)):
+        return over
+    return {**base, **{key: _merged(base.get(key), value) for key, value in over.items()}}

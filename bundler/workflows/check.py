@@ -1,0 +1,111 @@
+"""`bundle check`: the proof that a lock, or the bundle made from it, comes up short of nothing."""
+
+import hashlib
+import tempfile
+from collections.abc import Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+
+from bundler.archive.reader import BundleFile
+from bundler.closure.inputs import inputs_of, path_in, receive_inputs
+from bundler.closure.look import Looker
+from bundler.closure.proof import Proof, prove_images, prove_pins
+from bundler.errors import DamagedContent, Incomplete
+from bundler.fetch.partial import Partial
+from bundler.fetch.tasks import Task
+from bundler.model.digest import Digest
+from bundler.model.lock import Lock
+from bundler.model.statement import BLOB_PREFIX
+from bundler.signing.keys import PublicKey
+from bundler.signing.trust import Trust, judge
+from bundler.support.progress import Progress
+from bundler.transport import Transport
+from bundler.verify.check import layout_of, thread_buffer
+from bundler.workflows.places import Places, carried_lock, read_lock, sources_of
+
+_CHUNK = 1 << 20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Checked:
+    lock: Lock
+    proof: Proof
+
+
+def check_lock(path: Path, *, places: Places, progress: Progress) -> Checked:
+    """Prove a lock; the charts and tools that are looked into come from their sources."""
+    lock = read_lock(path)
+    proof = _pins(lock, progress)
+    with tempfile.TemporaryDirectory(prefix="bundle-check-") as scratch, closing(Transport()) as transport:
+        sources = sources_of(places, transport, progress)
+        inputs = inputs_of(lock.asked, lock.charts, lock.files)
+        if inputs:
+            progress.note(f"fetching {len(inputs)} charts and tools to look into")
+        paths = receive_inputs(inputs, sources, places.manifests, Path(scratch))
+        return Checked(lock=lock, proof=proof + _images(lock, paths, progress))
+
+
+def check_bundle(path: Path, *, keys: Sequence[PublicKey], threshold: int, progress: Progress) -> Checked:
+    """Prove a bundle from what is in it alone. Its signatures come first: programs out of it are run."""
+    with BundleFile(path) as file, tempfile.TemporaryDirectory(prefix="bundle-check-") as scratch:
+        signed = file.front()
+        statement = judge(Trust(keys=tuple(keys), threshold=threshold), signed).statement
+        layout = layout_of(file, statement, len(signed.statement))
+        places = {place.member.name: place for place in layout.places}
+        lock = carried_lock(file, statement, layout)
+        proof = _pins(lock, progress)
+        inputs = inputs_of(lock.asked, lock.charts, lock.files)
+        for digest, entry in inputs.items():
+            target = path_in(Path(scratch), entry)
+            target.parent.mkdir()
+            with target.open("wb") as copy:
+                file.stream(places[f"{BLOB_PREFIX}{digest.hex}"], copy.write, thread_buffer())
+            with target.open("rb") as copy:
+                found = Digest(hashlib.file_digest(copy, "sha256").hexdigest())
+            if found != digest:
+                raise DamagedContent(path=str(path), damaged=((f"{BLOB_PREFIX}{digest.hex}", (entry.name,)),))
+        paths = {digest: path_in(Path(scratch), entry) for digest, entry in inputs.items()}
+        return Checked(lock=lock, proof=proof + _images(lock, paths, progress))
+
+
+def prove_before(lock: Lock, progress: Progress) -> None:
+    """What `create` proves before it fetches anything. Raises Incomplete."""
+    _require(lock, _pins(lock, progress))
+
+
+def input_tasks(lock: Lock, tasks: Sequence[Task]) -> tuple[Task, ...]:
+    """What `create` fetches first, because the rest of the proof looks into it."""
+    inputs = inputs_of(lock.asked, lock.charts, lock.files)
+    return tuple(task for task in tasks if task.digest in inputs)
+
+
+def prove_within(lock: Lock, tasks: Sequence[Task], partial: Partial, progress: Progress) -> None:
+    """What `create` proves when these tasks' bytes are in the partial file. Raises Incomplete."""
+    inputs = inputs_of(lock.asked, lock.charts, lock.files)
+    with tempfile.TemporaryDirectory(prefix="bundle-check-") as scratch:
+        for task in tasks:
+            target = path_in(Path(scratch), inputs[task.digest])
+            target.parent.mkdir(exist_ok=True)
+            with target.open("wb") as copy:
+                for start in range(0, task.size, _CHUNK):
+                    copy.write(partial.read(min(_CHUNK, task.size - start), task.offset + start))
+        paths = {task.digest: path_in(Path(scratch), inputs[task.digest]) for task in tasks}
+        _require(lock, _images(lock, paths, progress))
+
+
+def _pins(lock: Lock, progress: Progress) -> Proof:
+    progress.note(f"proving {len(lock.wheels)} wheels and {len(lock.debs)} packages from the lock alone")
+    return prove_pins(lock)
+
+
+def _images(lock: Lock, paths: Mapping[Digest, Path], progress: Progress) -> Proof:
+    charts = sum(len(asked.charts) for asked in lock.asked)
+    if charts:
+        progress.note(f"rendering {charts} charts")
+    return prove_images(lock, Looker(lock.asked, lock.charts, lock.files, paths))
+
+
+def _require(lock: Lock, proof: Proof) -> None:
+    if proof.errors:
+        raise Incomplete(profile=lock.profile, problems=proof.errors)

@@ -1,0 +1,74 @@
+"""What the build side's workflows begin with: where bytes come from, and the lock."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from bundler.archive.contents import chart_reference
+from bundler.archive.layout import Layout
+from bundler.archive.reader import BundleFile
+from bundler.catalog.manifests import Manifests
+from bundler.errors import DamagedContent
+from bundler.fetch.cache import Cache
+from bundler.fetch.pool import Sources
+from bundler.model.digest import Digest
+from bundler.model.limits import LIMITS
+from bundler.model.lock import Lock, parse_lock
+from bundler.model.sitenames import check_site_names
+from bundler.model.statement import BLOB_PREFIX, Statement
+from bundler.sources.debs import DebLocator
+from bundler.sources.images import Registry
+from bundler.sources.index import PackageIndex
+from bundler.sources.wheels import WheelLocator
+from bundler.support.files import read_text
+from bundler.support.progress import Progress
+from bundler.transport import Transport, Upstreams
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Places:
+    """Where bytes come from: `manifests` is where `file:` URLs are, `reuse` are bundles and sites to copy from."""
+
+    manifests: Manifests
+    upstreams: Upstreams = field(default_factory=Upstreams)
+    realms: Mapping[str, str] = field(default_factory=dict)
+    reuse: Sequence[Path] = ()
+
+
+def read_lock(path: Path) -> Lock:
+    """Raises NotReadable, InvalidDocument, and NameConflict for what could not stand side by side on a site."""
+    lock = parse_lock(read_text(path, limit=LIMITS.document), file=str(path))
+    check_names(lock)
+    return lock
+
+
+def carried_lock(file: BundleFile, statement: Statement, layout: Layout) -> Lock:
+    """The lock that a bundle was made from. Raises DamagedContent, InvalidDocument."""
+    place = layout.place(f"{BLOB_PREFIX}{statement.lock.hex}")
+    data = file.body(place) if place.member.size <= LIMITS.document else b""
+    if Digest.of(data) != statement.lock:
+        raise DamagedContent(path=file.path, damaged=((place.member.name, ("images.lock",)),))
+    return parse_lock(data.decode(), file=f"{file.path}: images.lock")
+
+
+def check_names(lock: Lock) -> None:
+    """Raises NameConflict for what could not stand side by side on a site."""
+    check_site_names(
+        images=((image.reference, image.root.digest) for image in lock.images),
+        charts=((chart.name, chart_reference(chart), chart.digest) for chart in lock.charts),
+        debs=((deb.archive, deb.release, deb.file, deb.digest) for deb in lock.debs),
+        files=((entry.name, entry.digest) for entry in lock.files),
+    )
+
+
+def sources_of(places: Places, transport: Transport, progress: Progress, *, replaced: Path | None = None) -> Sources:
+    """Raises what `Cache` does."""
+    return Sources(
+        transport=transport,
+        registry=Registry(transport=transport, upstreams=places.upstreams, realms=places.realms, note=progress.note),
+        wheels=WheelLocator(PackageIndex(transport, places.upstreams)),
+        debs=DebLocator(transport, places.upstreams),
+        manifests=places.manifests,
+        upstreams=places.upstreams,
+        cache=Cache(places.reuse, replaced=replaced),
+    )

@@ -1,0 +1,3 @@
+{{- define "image" -}}
+{{ .Values.global.imageRegistry }}/{{ .Values.api.image.repository }}:{{ .Values.api.image.tag | default .Chart.AppVersion }}
+{{- end -}}
