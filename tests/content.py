@@ -77,11 +77,18 @@ def _urlsafe(data: bytes) -> str:
 
 
 def make_deb(
-    package: str, version: str = "1.0-1", architecture: str = "all", *, depends: str = "", body: bytes = b"hello\n"
+    package: str,
+    version: str = "1.0-1",
+    architecture: str = "all",
+    *,
+    depends: str = "",
+    body: bytes = b"hello\n",
+    **more: str,
 ) -> Made:
-    """A binary package with one file, /usr/share/<package>/hello (deb(5), members not compressed)."""
+    """A package of `more` fields too, with one file, /usr/share/<package>/hello (deb(5), members not compressed)."""
     fields = {"Package": package, "Version": version, "Architecture": architecture, "Maintainer": "T <t@example.com>"}
     fields |= {"Depends": depends} if depends else {}
+    fields |= more
     stanza = "".join(f"{name}: {value}\n" for name, value in fields.items()) + "Description: a test package\n"
     members = {
         "debian-binary": b"2.0\n",

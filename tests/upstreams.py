@@ -94,6 +94,10 @@ class TinyArchive:
     def url(self) -> str:
         return f"{self.server.url}{self.root}"
 
+    @property
+    def public(self) -> bytes:
+        return public_armored(self.key)
+
     def suite(
         self,
         name: str,
@@ -112,8 +116,8 @@ class TinyArchive:
         self._publish(f"/{path}".rstrip("/"), "", "Packages", "\n".join(packages).encode(), valid=True)
 
     def deb(self, made: Made) -> str:
-        """Serve a package and give its stanza."""
-        path = f"pool/{made.name}"
+        """Serve a package and give its stanza. Releases may have other bytes under one name."""
+        path = f"pool/{sha256(made.data)[:8]}/{made.name}"
         self.server.on(f"{self.root}/{path}", spans(made.data))
         return f"{made.description.decode()}Filename: {path}\nSize: {len(made.data)}\nSHA256: {sha256(made.data)}\n"
 

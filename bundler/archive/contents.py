@@ -109,7 +109,11 @@ def contents_of(lock: Lock) -> Contents:
             )
             for artifact in artifacts
         ),
-        *((image.root, "") for image in lock.images if image.reference.about is not None),
+        *(
+            (image.root, "")
+            for image in sorted(lock.images, key=lambda image: image.name)
+            if image.reference.about is not None
+        ),
         *((referrer, "") for image in lock.images for referrer in sorted(image.referrers)),
     ]
     nested = shelf.write(oci.INDEX_TYPE, oci.nested_index(manifests))

@@ -18,6 +18,7 @@ TITLE = "org.opencontainers.image.title"
 PLATFORMS = "vnd.bundle.platforms"
 ARCHIVE = "vnd.bundle.archive"
 RELEASE = "vnd.bundle.release"
+SYNTHESISED = "vnd.bundle.synthesised"  # on the manifest of an image that has none of a registry
 
 
 def describe(media_type: str, data: bytes) -> Descriptor:

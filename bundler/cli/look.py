@@ -59,7 +59,7 @@ def verify(file: Path, trust: tuple[Path, ...], threshold: int, jobs: int | None
 def inspect(file: Path, as_json: bool) -> None:
     """List what a bundle holds.
 
-    Reads the statement alone, in no time for any size; proves nothing. `bundle verify` does.
+    Reads the statement and the images' manifests, in no time for any size; proves nothing. `bundle verify` does.
 
     \b
     Example:
@@ -81,7 +81,14 @@ def inspect(file: Path, as_json: bool) -> None:
             "tool": statement.tool,
             "signers": list(found.signers),
             "artifacts": [
-                {"kind": row.kind, "name": row.name, "digest": str(row.digest), "size": row.size, "shared": row.shared}
+                {
+                    "kind": row.kind,
+                    "name": row.name,
+                    "digest": str(row.digest),
+                    "size": row.size,
+                    "shared": row.shared,
+                    "synthesised": row.synthesised,
+                }
                 for row in found.rows
             ],
         }
@@ -97,7 +104,9 @@ def inspect(file: Path, as_json: bool) -> None:
     click.echo(f"{'KIND':<6} {'NAME':<{width}} {'SIZE':>10} {'SHARED':>10}  DIGEST")
     for row in found.rows:
         shared = human(row.shared) if row.shared else "-"
-        click.echo(f"{row.kind:<6} {row.name:<{width}} {human(row.size):>10} {shared:>10}  {row.digest.hex[:12]}")
+        ours = "  synthesised: it came from no registry" if row.synthesised else ""
+        line = f"{row.kind:<6} {row.name:<{width}} {human(row.size):>10} {shared:>10}  {row.digest.hex[:12]}"
+        click.echo(line + ours)
 
 
 @click.command()

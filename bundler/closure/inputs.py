@@ -7,6 +7,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import BinaryIO
 
+from bundler.archive.oci import CHART_TYPE
 from bundler.catalog.manifests import Manifests
 from bundler.errors import NotReadable, WrongBytes
 from bundler.model.asked import Asked
@@ -48,7 +49,7 @@ def receive_inputs(
             sink = _Sink(file)
             source: Request | Path | bytes
             if isinstance(entry, LockedChart):
-                layer = Descriptor(media_type="", digest=entry.digest, size=entry.size)
+                layer = Descriptor(media_type=CHART_TYPE, digest=entry.digest, size=entry.size)
                 source = charts.locate(entry, layer)
             else:
                 source = file_source(entry.url, manifests=manifests, upstreams=places.upstreams)

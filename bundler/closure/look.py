@@ -71,7 +71,9 @@ class Looker:
         )
         cases = [("", chart.values), *((variant.name, variant.values) for variant in chart.variants)]
         label = f"{chart.chart}-{chart.version}"
-        done = [render(path, helm=helm, values=values, release=release, variant=name) for name, values in cases]
+        done = [
+            render(path, helm=helm, values=values, release=release, label=label, variant=name) for name, values in cases
+        ]
         uses = tuple(use for rendered in done for use in rendered.uses())
         unused = [
             use

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+_SHOWN = 3
+
 
 @dataclass(frozen=True, slots=True, kw_only=True, order=True)
 class Missing:
@@ -18,4 +20,6 @@ class Missing:
     why: str = ""
 
     def __str__(self) -> str:
-        return f"{self.kind} {self.name} for {self.target}, wanted by {', '.join(self.wanted_by)}"
+        more = len(self.wanted_by) - _SHOWN
+        wanters = ", ".join(self.wanted_by[:_SHOWN]) + (f" and {more} more" if more > 0 else "")
+        return f"{self.kind} {self.name} for {self.target}, wanted by {wanters}"

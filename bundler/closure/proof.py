@@ -48,7 +48,8 @@ class Proof:
 def line_of(finding: Finding) -> str:
     """A finding in one line: the image, what is wrong, the first place and how many more."""
     more = f" and {len(finding.where) - 1} more" if len(finding.where) > 1 else ""
-    place = f", wanted by {finding.where[0]}{more}" if finding.where else ""
+    wants = "in" if finding.severity is Severity.HINT else "wanted by"
+    place = f", {wants} {finding.where[0]}{more}" if finding.where else ""
     return f"image {finding.image} ({finding.kind}): {finding.why}{place}"
 
 

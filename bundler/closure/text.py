@@ -22,43 +22,20 @@ _NODE = 16  # characters of text that cost as much as a node of YAML
 _FROM = re.compile(r"\s*FROM\s+(?:--platform=\S+\s+)?(?P<image>\S+)")
 _ENGINE = re.compile(r"\b(?:docker|podman|nerdctl|crictl|ctr|skopeo|crane|buildah|regctl|oras)\s(?P<rest>.*)")
 _VERBS = frozenset(("run", "pull", "create", "copy", "cp", "inspect", "import"))
-_WITH_VALUE = frozenset(
-    (
-        *(
-            "-e",
-            "-h",
-            "-m",
-            "-n",
-            "-p",
-            "-u",
-            "-v",
-            "-w",
-        ),
-        *(
-            "--entrypoint",
-            "--env",
-            "--name",
-            "--network",
-            "--publish",
-            "--user",
-            "--volume",
-            "--workdir",
-        ),
-    )
-)
+_WITH_VALUE = re.compile(r"-[ehmnpuvw]|--(?:entrypoint|env|name|network|publish|user|volume|workdir)")
 
 
 def in_text(text: str, budget: Budget) -> list[tuple[int, Named, Certainty]]:
     """Each image with its line, counted from 1; the same one may come more than once.
 
-    What is read counts on the budget. A name without a tag is left out where it has one elsewhere: it is part of that.
+    What is read counts on the budget. A guess without a tag is left out where the name has one elsewhere: it is a part.
     """
     found = list(_in_lines(text, budget))
     tagged = {named.reference.name for _, named, _ in found if named.tagged and named.reference}
     return [
         (number, named, certainty)
         for number, named, certainty in found
-        if named.tagged or named.reference is None or named.reference.name not in tagged
+        if certainty > Certainty.GUESS or named.tagged or not named.reference or named.reference.name not in tagged
     ]
 
 
@@ -143,7 +120,7 @@ def _pulled(words: list[str]) -> Iterator[tuple[Named, Certainty]]:
     skip = False
     for word in words[verb + 1 :]:
         if skip or word.startswith("-"):
-            skip = not skip and word in _WITH_VALUE
+            skip = not skip and _WITH_VALUE.fullmatch(word) is not None
             continue
         found = by_key(word.strip("\"'`();"), exact=True)
         if found and not found[0].text[0].isdigit():

@@ -26,9 +26,9 @@ from bundler.support.files import writing
 
 _WHEEL = "wheel"
 _JOBS = 4
+_NAME = r"([A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?)(?:\[[^\]]*\])?(?:[<>=!~][^ ]*)?"
 _UNKNOWN = re.compile(
-    r"([A-Za-z0-9][A-Za-z0-9._-]*)(?:\[[^\]]*\])?(?:[<>=!~][^ ]*)? (?:was not found|has no (?:usable )?wheels)"
-    r"|no versions? of ([A-Za-z0-9][A-Za-z0-9._-]*)"
+    rf"{_NAME} (?:was not found|has no (?:usable )?wheels)|no versions? of {_NAME}|only {_NAME} is available"
 )
 
 

@@ -8,33 +8,8 @@ from dataclasses import dataclass
 _WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
 _IMAGE = re.compile(r"[a-z]*(?:image|images)|img")
 _AFTER = frozenset(("name", "ref", "reference", "url", "uri"))
-_PICTURES = frozenset(
-    (
-        *(
-            "avatar",
-            "background",
-            "banner",
-            "boot",
-            "cloud",
-            "cover",
-            "disk",
-            "favicon",
-        ),
-        *(
-            "hero",
-            "icon",
-            "iso",
-            "kernel",
-            "logo",
-            "machine",
-            "os",
-            "profile",
-        ),
-        *(
-            "thumbnail",
-            "vm",
-        ),
-    )
+_PICTURES = re.compile(
+    r"avatar|background|banner|boot|cloud|cover|disk|favicon|hero|icon|iso|kernel|logo|machine|os|profile|thumbnail|vm"
 )
 _NOISE = frozenset(("image", "images", "container", "docker", "base", "default"))
 _PARTS = {
@@ -60,7 +35,7 @@ def says_image(words: tuple[str, ...]) -> bool:
     """`image`, `sidecarImage`, `imageName`, `PAUSE_IMAGE`, `images`; not `backgroundImage`, `imagePullPolicy`."""
     if len(words) > 1 and words[-1] in _AFTER:
         words = words[:-1]
-    return bool(words) and _IMAGE.fullmatch(words[-1]) is not None and not _PICTURES.intersection(words[-2:-1])
+    return bool(words) and _IMAGE.fullmatch(words[-1]) is not None and not any(map(_PICTURES.fullmatch, words[-2:-1]))
 
 
 def mentions_image(words: tuple[str, ...]) -> bool:
@@ -69,7 +44,7 @@ def mentions_image(words: tuple[str, ...]) -> bool:
 
 
 def says_images(words: tuple[str, ...]) -> bool:
-    return says_image(words) and (words[-1] == "images" or words[-1].endswith("images"))
+    return says_image(words) and words[-1].endswith("images")
 
 
 def is_part(words: tuple[str, ...]) -> bool:

@@ -112,7 +112,7 @@ class PinGone(BundleError):
 
     @property
     def hint(self) -> str:
-        return f"Archives drop superseded versions. Move the pins with:  {self.command}"
+        return f"Sources drop and replace what they had. Move the pins with:  {self.command}"
 
 
 @dataclass(kw_only=True, eq=False)

@@ -174,6 +174,13 @@ class Partial:
             files.sync_directory(self.out.parent)
             self.journal.unlink(missing_ok=True)
 
+    def discard(self) -> None:
+        """What was begun is of no use any more: leave nothing of it."""
+        self._stop()
+        with files.writing(self.path):
+            self.path.unlink(missing_ok=True)
+            self.journal.unlink(missing_ok=True)
+
     def _stop(self) -> None:
         self._closing.set()
         self._committer.join()

@@ -94,7 +94,8 @@ class Place:
         `after` is called when little is left to be fetched by this writer.
         """
         with self._state:
-            piece = None if self.changed or self.closed else self._free()
+            refused = self.changed or self.closed or (self.alone and not far)
+            piece = None if refused else self._free()
             if piece is None:
                 return None
             self.shared = self.shared or bool(self._taken)
@@ -125,7 +126,7 @@ class Place:
             there = self.there(after) if after < self.task.pieces and after not in self._taken else None
             free = there == self.task.piece_start(after)
             if free:
-                self._taken.remove(piece)
+                self._taken.discard(piece)
                 self._taken.add(after)
             return free
 
@@ -157,7 +158,9 @@ class Place:
         self._setbacks = 0
 
     def forget(self) -> None:
-        """Start anew; nobody may be at work."""
+        """Start anew, as soon as nobody is at work any more."""
+        while self.others:
+            self.wait()
         self._progress.advance(-self._present())
         for piece in range(self.task.pieces):
             self._partial.mark(self.task.piece_slot(piece), 0)

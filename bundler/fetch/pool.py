@@ -20,8 +20,9 @@ from bundler.errors import (
 )
 from bundler.fetch.board import Board, Offer
 from bundler.fetch.cache import Cache
+from bundler.fetch.crew import Crew, Turn
 from bundler.fetch.partial import Partial
-from bundler.fetch.place import Place, Writer
+from bundler.fetch.place import Place
 from bundler.fetch.saved import daemon_source, fetch_saved
 from bundler.fetch.tasks import BlobOf, ManifestOf, MetadataOf, PartOf, Task
 from bundler.model.lock import LockedDeb, LockedFile, LockedWheel
@@ -35,10 +36,9 @@ from bundler.sources.wheel_file import requires_of, wheel_metadata
 from bundler.sources.wheels import WheelLocator
 from bundler.support import parallel
 from bundler.support.progress import Progress
-from bundler.transport import Changed, NoRanges, Request, Transport, Upstreams, Version
+from bundler.transport import Request, Transport, Upstreams, Version
 
 Source = Request | Path | Part | bytes
-_PAUSE = 0.5  # seconds, after one of several connections failed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,30 +52,6 @@ class Sources:
     manifests: Manifests
     upstreams: Upstreams
     cache: Cache
-
-
-class _Turn:
-    """One of so many turns at a time, which may be over before the work is."""
-
-    def __init__(self, turns: threading.Semaphore) -> None:
-        self._turns, self._held = turns, False
-
-    def take(self) -> None:
-        if not self._held:
-            self._turns.acquire()
-            self._held = True
-
-    def over(self) -> None:
-        if self._held:
-            self._held = False
-            self._turns.release()
-
-    def __enter__(self) -> "_Turn":
-        self.take()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.over()
 
 
 def fetch_all(
@@ -100,7 +76,8 @@ def fetch_all(
     turns = threading.Semaphore(jobs)
     _fetch_saved(wanted, partial, progress, jobs=jobs, refresh=refresh)
     for group in (first, second):
-        worker = _Worker(partial, sources, progress, turns, Board(tasks=len(group), jobs=jobs))
+        crew = Crew(sources.transport, turns, Board(tasks=len(group), jobs=jobs), fatal=_is_fatal)
+        worker = _Worker(partial, sources, progress, crew)
         # Threads that find no task any more help with the large blobs that are left.
         helpers = [None] * (2 * jobs - 1 if any(task.large for task in group) else 0)
         failed = parallel.each([*group, *helpers], worker.work, jobs=2 * jobs, fatal=_is_fatal)
@@ -137,26 +114,23 @@ def _raise_failures(failed: list[tuple[Task, BundleError]], refresh: str) -> Non
 
 
 class _Worker:
-    def __init__(
-        self, partial: Partial, sources: Sources, progress: Progress, turns: threading.Semaphore, board: Board
-    ) -> None:
-        self._partial, self._sources, self._progress = partial, sources, progress
-        self._turns, self._board = turns, board
+    def __init__(self, partial: Partial, sources: Sources, progress: Progress, crew: Crew) -> None:
+        self._partial, self._sources, self._progress, self._crew = partial, sources, progress, crew
         self._local = LocalImages(sources.manifests)
 
     def work(self, task: Task | None) -> None:
         """Fetch one blob, or without one help with large ones until all are whole."""
         if task is None:
-            self._help()
+            self._crew.help()
             return
         try:
             self._fetch(task)
         finally:
-            self._board.finished()
+            self._crew.board.finished()
 
     def _fetch(self, task: Task) -> None:
         """Bring one blob into its place when it is its turn. Raises WrongBytes and what its source raises."""
-        with _Turn(self._turns) as turn:
+        with self._crew.turn() as turn:
             parallel.check_stopping()
             self._progress.begin(task.label)
             try:
@@ -164,11 +138,17 @@ class _Worker:
             finally:
                 self._progress.end(task.label)
 
-    def _bring(self, task: Task, place: Place, turn: _Turn) -> None:
+    def _bring(self, task: Task, place: Place, turn: Turn) -> None:
         """From its source, or a registry's blob from the first place that has it: mirrors come before the registry."""
         origin = task.origin
-        if not isinstance(origin, (ManifestOf, BlobOf)) or origin.image.source:
+        if not isinstance(origin, (ManifestOf, BlobOf)):
             self._prove(task, place, turn, lambda: self._locate(task))
+            return
+        if origin.image.source:
+            try:
+                self._prove(task, place, turn, lambda: self._locate(task))
+            except WrongBytes:
+                raise NotFound(url=origin.image.source, what=task.label) from None  # another image by now
             return
 
         def take(request: Request) -> None:
@@ -178,20 +158,20 @@ class _Worker:
         manifest = isinstance(origin, ManifestOf)
         self._sources.registry.receive(origin.image.reference, origin.descriptor, take, manifest=manifest)
 
-    def _prove(self, task: Task, place: Place, turn: _Turn, locate: Callable[[], Source]) -> None:
+    def _prove(self, task: Task, place: Place, turn: Turn, locate: Callable[[], Source]) -> None:
         self._receive(task, place, turn, locate)
         if place.digest != task.digest and (place.recalled or place.shared):
             # A mark may have run ahead of its data in a power cut, a server may have given other parts than it was
             # asked for: once more, from nothing and over one connection.
-            place.forget()
             place.alone = True
+            place.forget()
             self._receive(task, place, turn, locate)
         if (found := place.digest) != task.digest:
             place.forget()
             raise WrongBytes(what=task.label, expected=str(task.digest), found=str(found))
         self._partial.finish(task.slot)
 
-    def _receive(self, task: Task, place: Place, turn: _Turn, locate: Callable[[], Source]) -> None:
+    def _receive(self, task: Task, place: Place, turn: Turn, locate: Callable[[], Source]) -> None:
         if place.complete:
             return
         if place.empty:
@@ -202,7 +182,7 @@ class _Worker:
                 return
         source = locate()
         if isinstance(source, Request):
-            self._lead(Offer(place=place, request=source, version=_version(task)), turn)
+            self._crew.lead(Offer(place=place, request=source, version=_version(task)), turn)
         else:
             writer = place.straight(turn.over)
             place.catch_up()
@@ -212,63 +192,6 @@ class _Worker:
                 receive_local(source.path, size=task.size, sink=writer, offset=None if source.whole else source.offset)
             else:
                 writer.write(memoryview(source)[writer.position : task.size])
-            writer.close()
-
-    def _lead(self, offer: Offer, turn: _Turn) -> None:
-        """Fetch what is missing, and let others help; what they cannot do remains here."""
-        place = offer.place
-        with self._board.offered(offer):
-            place.catch_up()
-            while not place.complete:
-                if (place.alone or place.changed) and place.others:
-                    turn.over()
-                    place.wait()
-                    continue
-                if place.changed:
-                    place.forget()
-                    place.alone, offer.version = True, None
-                turn.take()
-                far = place.alone or not (place.task.large and self._board.short)
-                if writer := place.claim(far=far, after=turn.over):
-                    self._part(offer, writer, turn, patient=far)
-                else:
-                    turn.over()
-                    place.wait()
-
-    def _help(self) -> None:
-        while offer := self._board.next():
-            with _Turn(self._turns) as turn:
-                writer = offer.place.claim(far=False, after=turn.over) if offer.place.open else None
-                if writer is not None:
-                    self._part(offer, writer, turn, patient=False)
-            offer.place.catch_up()
-
-    def _part(self, offer: Offer, writer: Writer, turn: _Turn, *, patient: bool) -> None:
-        """Fetch what a writer takes. What goes wrong for one of several is a setback; of the only one, an error."""
-        place, transport, before = offer.place, self._sources.transport, writer.position
-        try:
-            transport.receive_part(
-                offer.request, size=place.task.size, sink=writer, version=offer.version, patient=patient
-            )
-            place.success()
-        except Changed:
-            place.changed = True
-        except NoRanges:
-            place.alone = True
-        except BundleError as error:
-            writer.close()
-            if _is_fatal(error):
-                raise
-            if patient and not place.others:
-                if not isinstance(error, WrongBytes) or place.empty or place.anew:
-                    raise
-                place.changed = True  # or its ranges are wrong: without one all may be well
-                return
-            if writer.position - before < transport.config.progress:
-                place.setback(error)
-                turn.over()
-                parallel.pause(_PAUSE)
-        finally:
             writer.close()
 
     def _locate(self, task: Task) -> Source:

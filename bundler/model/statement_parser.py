@@ -139,10 +139,14 @@ def _chart(fields: Fields) -> ChartArtifact:
     )
     if fields.ok and len(chart.provenance) > 1:
         fields.fail(found="several provenance files", expected="one at most")
+    if fields.ok and chart.name != f"{chart.chart}-{chart.version}.tgz":
+        fields.fail(found=chart.name, expected=f"{chart.chart}-{chart.version}.tgz")
     return chart
 
 
 def _reference_or_none(text: str) -> str:
+    if text and not Reference.parse(text).tag:
+        raise Malformed(found=repr(text[:160]), expected="a reference with a tag")
     return _canonical_reference(text) if text else text
 
 

@@ -1,9 +1,10 @@
 """What differs between two locks, in words."""
 
+from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from bundler.model.lock import Lock
+from bundler.model.lock import Lock, LockedDeb
 
 Pins = dict[tuple[str, str], tuple[str, str]]
 
@@ -56,7 +57,10 @@ def _pins(lock: Lock) -> Iterator[tuple[tuple[str, str], tuple[str, str]]]:
             members = sorted((wheel for wheel in wheels if wheel.project == project), key=lambda wheel: wheel.file)
             versions = ", ".join(dict.fromkeys(wheel.version for wheel in members))
             yield (kind, project), (versions, repr(members))
-    for deb in lock.debs:
-        yield ("deb", f"{deb.package}:{deb.architecture}"), (deb.version, repr(deb))
+    debs: dict[str, list[LockedDeb]] = defaultdict(list)
+    for deb in sorted(lock.debs, key=lambda deb: (deb.archive, deb.version)):
+        debs[f"{deb.package}:{deb.architecture} ({deb.release})"].append(deb)
+    for name, builds in debs.items():
+        yield ("deb", name), (", ".join(dict.fromkeys(deb.version for deb in builds)), repr(builds))
     for file in lock.files:
         yield ("file", file.name), (file.digest.hex[:19], repr(file))

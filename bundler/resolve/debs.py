@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 
-from bundler.closure.packages import choices
+from bundler.closure.choices import choices
 from bundler.errors import ResolutionFailed
 from bundler.model.component import KERNEL, PackageSet
 from bundler.model.lock import LockedDeb
@@ -102,6 +102,7 @@ class _Targets:
         # `Architecture: all` packages come with every platform.
         debs: dict[LockedDeb, None] = {deb: None for found in self._found for deb in found.entries}
         self._run.found.debs.extend(debs)
+        self._found.sort(key=lambda found: found.target.name)
         others = [found.target for found in self._found]
         for found in self._found:
             chosen = choices(found.target, found.entries, debs, others=others)

@@ -55,11 +55,15 @@ def _vouched(run: Run, request: FileRequest) -> Digest | None:
 
 
 def _changed(run: Run, request: FileRequest, pin: LockedFile, listed: Digest | None) -> str:
-    """Why a pin does not hold any more; empty if it does. Without a list, its size is all that can be seen."""
+    """Why a pin does not hold any more; empty if it does. Of a server's file, without a list, only the size is seen."""
     if listed is not None:
         return f"its vendor's list now says {listed}"
+    source, transport = _locate(run, request.url), run.resolvers.transport
+    if isinstance(source, Path):
+        digest, _ = read_whole(source, transport=transport, tell=partial(_tell, run, request.name))
+        return f"it is now {digest}" if digest != pin.digest else ""
     try:
-        size = size_of(_locate(run, request.url), transport=run.resolvers.transport)
+        size = size_of(source, transport=transport)
     except NotFound:
         return "it is no longer there"
     return f"it has {size} bytes now, not {pin.size}" if size not in (None, pin.size) else ""

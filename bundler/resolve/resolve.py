@@ -39,10 +39,15 @@ def resolve(
     images = [image for content in contents for image in content.images]
     files = [file for content in contents for file in content.files]
     _do([*deb_jobs(run), *wheel_jobs(run), *chart_jobs(run), *image_jobs(run, images), *file_jobs(run, files)])
+    _check_gone(run, refresh)  # without a chart there is nothing to look into
     _do(image_jobs(run, reveal(run)))
+    _check_gone(run, refresh)
+    return _lock(run)
+
+
+def _check_gone(run: Run, refresh: str) -> None:
     if run.found.gone:
         raise PinGone(gone=tuple(sorted(run.found.gone)), command=refresh)
-    return _lock(run)
 
 
 def _do(jobs: Iterable[Job]) -> None:

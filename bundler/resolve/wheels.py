@@ -1,6 +1,6 @@
 """Wheels: of the components for the profile's Python versions, and of the tool itself for the bootstrap's."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 from bundler.errors import ResolutionFailed
@@ -48,6 +48,7 @@ def _resolve(run: Run, wanted: _Wanted) -> None:
     if not wanted.pythons:
         output = "the profile has no `python:` versions"
         raise ResolutionFailed(what=", ".join(wanted.requirements), output=output)
+    found: dict[LockedWheel, tuple[str, ...]] = {}
     for platform in run.profile.platforms:
         resolved = resolve_wheels(
             wanted.requirements,
@@ -59,6 +60,13 @@ def _resolve(run: Run, wanted: _Wanted) -> None:
             keep=wanted.before,
             update=run.update,
         )
-        wanted.found.extend(wheel for wheel in resolved.entries if wheel not in wanted.found)
+        for wheel in resolved.entries:
+            bare = replace(wheel, pythons=())
+            found[bare] = (*found.get(bare, ()), *wheel.pythons)
         run.found.gone += [wheel.file for wheel in resolved.gone]
+    # A wheel for every platform may be for other Pythons on each.
+    wanted.found.extend(
+        replace(wheel, pythons=tuple(python for python in wanted.pythons if python in pythons))
+        for wheel, pythons in found.items()
+    )
     run.progress.note(f"{len(wanted.found)} {wanted.what} for Python {', '.join(wanted.pythons)}")

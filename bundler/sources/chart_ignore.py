@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from bundler.errors import InvalidDocument, Malformed, Problem
 
 NAME = ".helmignore"
-_ALWAYS = "templates/.?*"
+_ALWAYS = ("templates/.?*", "charts/[._]*")  # the second is a rule of Helm's loader of charts in charts
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,7 +31,7 @@ class Ignored:
     def parse(cls, text: str, *, file: str) -> "Ignored":
         """The rules in a .helmignore, and Helm's own. Raises InvalidDocument."""
         rules, problems = [], []
-        for at, line in enumerate((*text.removeprefix("\ufeff").split("\n"), _ALWAYS)):
+        for at, line in enumerate((*text.removeprefix("\ufeff").split("\n"), *_ALWAYS)):
             line = line.strip()
             if line and not line.startswith("#"):
                 try:

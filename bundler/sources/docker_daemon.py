@@ -3,11 +3,11 @@
 The daemon gives an image as one stream and cannot be asked for a part of it; so it is read as it comes and never kept.
 """
 
+import contextlib
 import hashlib
 import io
 import tarfile
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -37,7 +37,7 @@ class Member:
     file: Any
 
 
-@contextmanager
+@contextlib.contextmanager
 def saving(source: str) -> Iterator[Iterator[Member | tuple[str, Link]]]:
     """The members of the stream that the daemon saves an image as: files, and links with their names.
 
@@ -46,9 +46,13 @@ def saving(source: str) -> Iterator[Iterator[Member | tuple[str, Link]]]:
     name = source.removeprefix(SCHEME)
     with _talking(source) as client, reading_tar(source):
         identity = client.inspect_image(name)["Id"]
-        stream = _Stream(client.get_image(identity, chunk_size=_CHUNK))
-        with tarfile.open(fileobj=stream, mode="r|", bufsize=_CHUNK) as archive:
-            yield _members(archive, source)
+        # Its own get_image gives only an iterator, which leaves the connection open when the rest is not wanted.
+        place = f"{client.base_url}/v{client.api_version}/images/{identity}/get"
+        with contextlib.closing(client.get(place, stream=True, timeout=_TIMEOUT)) as answer:
+            answer.raise_for_status()
+            stream = _Stream(answer.iter_content(_CHUNK))
+            with tarfile.open(fileobj=stream, mode="r|", bufsize=_CHUNK) as archive:
+                yield _members(archive, source)
 
 
 def image_id(source: str) -> str:
@@ -120,7 +124,7 @@ def _members(archive: tarfile.TarFile, source: str) -> Iterator[Member | tuple[s
             yield Member(name=clean(entry.name), size=entry.size, file=archive.extractfile(entry))
 
 
-@contextmanager
+@contextlib.contextmanager
 def _talking(source: str) -> Iterator[Any]:
     try:
         import docker

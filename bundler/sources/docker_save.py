@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from bundler.archive.oci import SYNTHESISED
 from bundler.errors import Malformed, ResolutionFailed, WrongBytes
 from bundler.model import canonical
 from bundler.model.descriptor import Descriptor
@@ -18,7 +19,6 @@ from bundler.sources.image_choice import check_sizes, distinct, reading, require
 from bundler.sources.registry_documents import parse_config
 
 MANIFEST = "manifest.json"
-SYNTHESISED = "vnd.bundle.synthesised"  # for whoever reads the manifest later: no registry has it under this digest
 _MANIFEST_TYPE = "application/vnd.oci.image.manifest.v1+json"
 _CONFIG_TYPE = "application/vnd.oci.image.config.v1+json"
 _LAYER_TYPE = "application/vnd.oci.image.layer.v1.tar"

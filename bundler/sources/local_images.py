@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from bundler.catalog.manifests import Manifests
-from bundler.errors import BundleError, Malformed, NotFound, ResolutionFailed, TooLarge, Unsupported
+from bundler.errors import Malformed, NotFound, ResolutionFailed, TooLarge, Unsupported
 from bundler.model.descriptor import Descriptor
 from bundler.model.digest import Digest
 from bundler.model.limits import LIMITS
@@ -195,9 +195,10 @@ class _Layout:
     def _is_about(self, descriptor: Descriptor, subject: Digest) -> bool:
         if descriptor.media_type not in MANIFEST_TYPES or self.part(descriptor.digest) is None:
             return False
+        data = self.manifest(descriptor)
         try:
-            return parse_artifact(self.manifest(descriptor), declared=descriptor.media_type).subject == subject
-        except BundleError:
+            return parse_artifact(data, declared=descriptor.media_type).subject == subject
+        except (Malformed, Unsupported):
             return False
 
 

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO, cast
 
 from bundler.errors import Malformed, NotReadable
 
@@ -90,7 +90,7 @@ def entries(archive: tarfile.TarFile, *, what: str) -> Iterator[tarfile.TarInfo]
     for count, entry in enumerate(archive):
         if count >= _MEMBERS or entry.issparse():
             raise Malformed(found=f"{entry.name[:160]!r} in {what}", expected=f"{_MEMBERS} plain members at most")
-        archive.members.clear()  # else it keeps them all
+        cast(Any, archive).members.clear()  # else it keeps them all
         yield entry
 
 

@@ -42,7 +42,7 @@ class _Held:
         return {
             canonicalize_name(wheel.project): wheel
             for wheel in self.wheels
-            if target.python in wheel.pythons and not self.update.moves(wheel.project)
+            if target.python in wheel.pythons and not self.update.moves(wheel.project) and _fits(wheel, target)
         }
 
 
@@ -144,6 +144,10 @@ def _versions_for(target: WheelTarget, project: NormalizedName, files: Iterable[
             if target.rank(file, project, version) is not None:
                 found.add(version)
     return sorted(found)
+
+
+def _fits(wheel: LockedWheel, target: WheelTarget) -> bool:
+    return target.rank(wheel.file, canonicalize_name(wheel.project), Version(wheel.version)) is not None
 
 
 def _served(wheel: LockedWheel, index: PackageIndex) -> IndexFile | None:

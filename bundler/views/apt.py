@@ -38,12 +38,16 @@ def build_apt(target: Path, debs: Iterable[DebArtifact], store: BlobStore) -> No
     for deb in listed:
         releases.setdefault((site_archive(deb.archive), deb.release), {})[deb.name] = deb
     for (archive, release), packages in sorted(releases.items()):
-        _build_release(tree, archive, release, [packages[name] for name in sorted(packages)], store)
+        # A host asks every archive of its release for its own architecture, where there is none of it too.
+        architectures = {deb.architecture for deb in listed if deb.release == release} - {ALL} or {ALL}
+        debs = [packages[name] for name in sorted(packages)]
+        _build_release(tree, archive, release, debs, architectures=architectures, store=store)
 
 
-def _build_release(tree: Tree, archive: str, release: str, debs: list[DebArtifact], store: BlobStore) -> None:
+def _build_release(
+    tree: Tree, archive: str, release: str, debs: list[DebArtifact], *, architectures: set[str], store: BlobStore
+) -> None:
     stanzas = {deb.name: _publish(tree, archive, deb, store) for deb in debs}
-    architectures = {deb.architecture for deb in debs} - {ALL} or {ALL}
     for architecture in sorted(architectures):
         folder = f"apt/{archive}/dists/{release}/{COMPONENT}/binary-{architecture}"
         packages = b"\n".join(stanzas[deb.name] for deb in debs if deb.architecture in (architecture, ALL))

@@ -49,7 +49,7 @@ def tag_path(repository: str, tag: str) -> str:
 
 
 def build_registry(target: Path, artifacts: Iterable[Artifact], store: BlobStore) -> None:
-    """Make `registry/` in the generation `target`. Raises NameConflict, StaleLink, CannotWrite."""
+    """Make `registry/` in the generation `target`. Raises NameConflict, StaleLink, StoreDamaged, CannotWrite."""
     view = _View(target, store)
     listed = tuple(artifacts)
     images = (artifact for artifact in listed if isinstance(artifact, ImageArtifact))

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeVar
 
+from bundler.catalog.licenses import unaccepted
 from bundler.catalog.load import Declared, load, read_component
 from bundler.catalog.manifests import Manifests
 from bundler.errors import InvalidDocument, Problem, Usage
@@ -94,7 +95,7 @@ def _show_profile(profile: str, path: str, manifests: Manifests) -> ShownProfile
         declared=declared,
         path=path,
         licenses=tuple(sorted(licenses)),
-        missing=tuple(sorted(licenses - set(declared.profile.accepted))),
+        missing=tuple(sorted({name for name, _ in unaccepted(declared)})),
     )
 
 

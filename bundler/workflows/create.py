@@ -7,7 +7,7 @@ from pathlib import Path
 from bundler.archive import tar
 from bundler.archive.draft import Draft, draft_of
 from bundler.archive.form import BOOTSTRAP, STATEMENT, signature_name
-from bundler.errors import DoubledKey
+from bundler.errors import DoubledKey, Incomplete
 from bundler.fetch.bootstrap import digest_of, write_known
 from bundler.fetch.partial import Partial
 from bundler.fetch.pool import fetch_all
@@ -59,7 +59,11 @@ def create(
         refresh = f"bundle lock -p {lock.profile} -o {lock_path} --update"
         first = input_tasks(lock, tasks)
         fetch_all(first, partial, sources, jobs=jobs, progress=progress, refresh=refresh)
-        prove_within(lock, first, partial, progress)
+        try:
+            prove_within(lock, first, partial, progress)
+        except Incomplete:
+            partial.discard()
+            raise
         fetch_all(tasks, partial, sources, jobs=jobs, progress=progress, refresh=refresh)
         statement = _sign(partial, draft, keys)
         partial.publish()

@@ -4,16 +4,19 @@ import difflib
 import hashlib
 import os
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from bundler.archive.form import bundle_layout
-from bundler.archive.layout import Place
+from bundler.archive.layout import Layout, Place
+from bundler.archive.oci import SYNTHESISED
 from bundler.archive.reader import BundleFile
-from bundler.errors import DamagedContent, NoSuchArtifact, Unsupported, Usage
+from bundler.errors import DamagedContent, Malformed, NoSuchArtifact, Unsupported, Usage
+from bundler.model import canonical
 from bundler.model.digest import Digest
-from bundler.model.statement import Artifact, ImageArtifact, Statement
+from bundler.model.limits import LIMITS
+from bundler.model.statement import BLOB_PREFIX, Artifact, ImageArtifact, Statement
 from bundler.model.statement_parser import parse_statement
 from bundler.signing.keys import PublicKey
 from bundler.signing.trust import Trust, check_signers, judge
@@ -23,13 +26,15 @@ from bundler.verify.check import layout_of, thread_buffer
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
-    """`size` counts all blobs of the artifact, `shared` those of them that other artifacts have too, in bytes."""
+    """`size` counts all blobs of the artifact, `shared` those of them that other artifacts have too, in bytes.
+    `synthesised`: an image whose manifest we wrote, because it came from no registry."""
 
     kind: str
     name: str
     digest: Digest
     size: int
     shared: int
+    synthesised: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,23 +46,39 @@ class Inspected:
 
 
 def inspect(path: Path) -> Inspected:
-    """Read the statement alone. Raises the bundle errors, BadSignature for a signature inside that does not hold."""
+    """Read the statement, and of images their manifests. Raises the bundle errors, BadSignature for a signature inside
+    that does not hold."""
     with BundleFile(path) as file:
         signed = file.front()
         statement = parse_statement(signed.statement, path=str(path))
         check_signers(statement, signed)
         layout = bundle_layout(len(signed.statement), [keyid for keyid, _ in signed.inside], statement.entries)
         file.check_size(layout)
+        ours = {image.root for image in statement.images if _synthesised(file, layout, image)}
     sizes = {entry.digest: entry.size for entry in statement.entries}
     owners = Counter(digest for artifact in statement.artifacts for digest in set(artifact.members))
-    rows = tuple(_row(artifact, sizes, owners) for artifact in statement.artifacts)
+    rows = tuple(_row(artifact, sizes, owners, ours) for artifact in statement.artifacts)
     # Whether a signature beside the file holds is known only with its key: it is listed by `verify`, not here.
     return Inspected(
         statement=statement, size=layout.size, rows=rows, signers=tuple(keyid for keyid, _ in signed.inside)
     )
 
 
-def _row(artifact: Artifact, sizes: Mapping[Digest, int], owners: Mapping[Digest, int]) -> Row:
+def _synthesised(file: BundleFile, layout: Layout, image: ImageArtifact) -> bool:
+    place = layout.place(f"{BLOB_PREFIX}{image.root.hex}")
+    data = file.body(place) if place.member.size <= LIMITS.manifest else b""
+    if Digest.of(data) != image.root:
+        return False
+    try:
+        value = canonical.load(data, limit=LIMITS.manifest)
+        return isinstance(value, dict) and SYNTHESISED in (value.get("annotations") or {})
+    except (Malformed, TypeError):
+        return False
+
+
+def _row(
+    artifact: Artifact, sizes: Mapping[Digest, int], owners: Mapping[Digest, int], ours: Collection[Digest]
+) -> Row:
     members = set(artifact.members)
     return Row(
         kind=kind_of(artifact),
@@ -65,6 +86,7 @@ def _row(artifact: Artifact, sizes: Mapping[Digest, int], owners: Mapping[Digest
         digest=artifact_digest(artifact),
         size=sum(sizes[digest] for digest in members),
         shared=sum(sizes[digest] for digest in members if owners[digest] > 1),
+        synthesised=artifact_digest(artifact) in ours,
     )
 
 

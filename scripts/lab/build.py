@@ -1,4 +1,4 @@
-"""Build the programs that the lab's upstream carries, each from its recipe (recipes/NAME.toml).
+"""Build the programs that the lab's upstream carries, each from its recipe (recipes/NAME.toml; README.md there).
 
 What is built lies in the cache under a key of its recipe, the compiler and the architecture, and is renamed into place
 when whole: a second run finds it, and a run that was cut goes on after the last whole program.

@@ -63,8 +63,13 @@ def locked(name: str) -> Iterator[None]:
 
 @contextmanager
 def filled(target: Path) -> Iterator[Path]:
-    """An empty folder to fill, which becomes `target` when that went well, and is removed otherwise."""
+    """An empty folder to fill, which becomes `target` when that went well, and is removed otherwise.
+
+    The caller holds the lock of the target: what a run that was killed has left beside it is removed.
+    """
     target.parent.mkdir(parents=True, exist_ok=True)
+    for left in target.parent.glob(f"{target.name}.????????"):
+        shutil.rmtree(left)
     scratch = Path(tempfile.mkdtemp(prefix=f"{target.name}.", dir=target.parent))
     try:
         yield scratch

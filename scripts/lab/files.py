@@ -1,21 +1,18 @@
 """Make the files that the lab's upstream serves: archives of what recipes build, their checksums and signatures, and
 stand-ins of real size for what vendors give out."""
 
-import gzip
 import hashlib
 import shutil
-import tarfile
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from pathlib import Path, PurePosixPath
-from typing import Any, cast
 
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 
 from scripts.lab.build import built
 from scripts.lab.common import ARCHITECTURE, CACHE, CHUNK, Recipe, digest_of, filled, key_of, locked, say
 from scripts.lab.key import key_id, signed_detached
-from scripts.lab.wrap import add
+from scripts.lab.tars import write_tar
 
 MADE_BY = 1  # raised when the same recipe gives other bytes
 
@@ -46,21 +43,9 @@ def make(target: Path, file: Recipe, programs: Path) -> None:
         ((prefix, source),) = file["archive"].items()
         root = programs / source
         paths = (path for path in root.rglob("*") if path.is_file())
-        write_archive(target, {PurePosixPath(prefix, path.relative_to(root)): path for path in paths})
+        write_tar(target, {PurePosixPath(prefix, path.relative_to(root)): path for path in paths})
     if file.get("signed"):
         target.with_name(f"{target.name}.asc").write_bytes(signed_detached(target.read_bytes()))
-
-
-def write_archive(target: Path, members: Mapping[PurePosixPath, Path | bytes]) -> None:
-    """A .tar.gz that is a function of names, contents and executable bits."""
-    folders = {parent for path in members for parent in path.parents} - {PurePosixPath()}
-    with (
-        target.open("wb") as raw,
-        gzip.GzipFile("", "wb", 6, raw, mtime=0) as packed,
-        tarfile.open(fileobj=cast(Any, packed), mode="w|", format=tarfile.PAX_FORMAT, bufsize=CHUNK) as tar,
-    ):
-        for path in sorted(folders | members.keys()):
-            add(tar, str(path), members.get(path))
 
 
 def write_sums(folder: Path, files: Mapping[str, Recipe]) -> None:

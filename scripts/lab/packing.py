@@ -10,10 +10,10 @@ import yaml
 
 from scripts.lab.build import go_version, module
 from scripts.lab.common import CACHE, LAB, Recipe, digest_of, filled, key_of, locked, say
-from scripts.lab.files import write_archive
 from scripts.lab.images import image_manifest
 from scripts.lab.key import key_id, signed_text
 from scripts.lab.storage import Storage
+from scripts.lab.tars import write_tar
 
 MADE_BY = 1  # raised when the same recipe gives other bytes
 CREATED = "2026-07-01T00:00:00Z"
@@ -52,7 +52,7 @@ def pack(scratch: Path, chart: Recipe, folder: Path) -> None:
     archive = scratch / "files" / url.removeprefix("https://")
     archive.parent.mkdir(parents=True)
     paths = (path for path in folder.rglob("*") if path.is_file())
-    write_archive(archive, {PurePosixPath(about["name"], path.relative_to(folder)): path for path in paths})
+    write_tar(archive, {PurePosixPath(about["name"], path.relative_to(folder)): path for path in paths})
     provenance = archive.with_name(f"{archive.name}.prov")
     if chart.get("signed"):
         digests = yaml.safe_dump({"files": {archive.name: f"sha256:{digest_of(archive)}"}})

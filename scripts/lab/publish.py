@@ -33,7 +33,9 @@ def main() -> None:
     for folder in [*files, *(chart / "files" for chart in charts)]:
         merge(folder, options.state / "files", link)
     for path, text in indexes(charts).items():
-        (options.state / "files" / path).write_text(text)
+        place = options.state / "files" / path
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_text(text)
     shutil.copyfile(public_key(), options.state / "lab-key.asc")
     # A host has one upstream: what is a registry serves no files.
     registries = {path.name for path in (options.state / "storage/docker/registry/v2/repositories").glob("*.*")}

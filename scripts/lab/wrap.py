@@ -3,22 +3,18 @@
 An image is an index, as the tags of published images lead to one, with a child for each architecture its recipe has.
 """
 
-import gzip
-import hashlib
-import io
 import re
-import tarfile
 import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path, PurePosixPath
-from typing import Any, BinaryIO, cast
 
 from scripts.lab.build import buildable, built
-from scripts.lab.common import ARCHITECTURE, CACHE, CHUNK, LAB, Recipe, digest_of, filled, key_of, locked, run, say
+from scripts.lab.common import ARCHITECTURE, CACHE, LAB, Recipe, digest_of, filled, key_of, locked, run, say
 from scripts.lab.images import CONFIG, INDEX, LAYER, MANIFEST, canonical, image_config, image_manifest, packed_rootfs
 from scripts.lab.storage import Json, Storage
+from scripts.lab.tars import write_tar
 
 MADE_BY = 1  # raised when the same recipe gives other bytes
 PATH = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -119,12 +115,13 @@ def attach(storage: Storage, name: str, subject: Json, kinds: list[str]) -> None
 def layers_of(storage: Storage, name: str, image: Recipe, part: Part, scratch: Path) -> Iterator[tuple[Json, str]]:
     """The descriptors of an image's layers with the digests of what they hold."""
     if part.root:
-        packed = packed_rootfs(part.root, CACHE)
+        with locked(part.root.stem):  # two images may share it
+            packed = packed_rootfs(part.root, CACHE)
         yield storage.file(name, LAYER + "+gzip", packed), f"sha256:{digest_of(part.root)}"
     members = dict(members_of(image, part))
     if members:
         file = scratch / "layer"
-        diff_id = write_layer(file, members)
+        diff_id = write_tar(file, members)
         yield storage.file(name, LAYER + "+gzip", file), diff_id
         file.unlink()
 
@@ -143,49 +140,3 @@ def members_of(image: Recipe, part: Part) -> Iterator[tuple[PurePosixPath, Path 
             yield inside, origin
     for target, text in image.get("texts", {}).items():
         yield PurePosixPath(target).relative_to("/"), text.encode()
-
-
-def write_layer(target: Path, members: Mapping[PurePosixPath, Path | bytes]) -> str:
-    """Write a compressed tar that is a function of names, contents and executable bits; the plain tar's digest."""
-    folders = {parent for path in members for parent in path.parents} - {PurePosixPath()}
-    with target.open("wb") as raw, gzip.GzipFile("", "wb", 6, raw, mtime=0) as packed:
-        plain = Hashing(cast(BinaryIO, packed))
-        with tarfile.open(fileobj=cast(Any, plain), mode="w|", format=tarfile.PAX_FORMAT, bufsize=CHUNK) as tar:
-            for path in sorted(folders | members.keys()):
-                add(tar, str(path), members.get(path))
-    return plain.digest
-
-
-class Hashing:
-    """A file to write to, that knows the digest of what was written."""
-
-    def __init__(self, inner: BinaryIO) -> None:
-        self._inner, self._hasher = inner, hashlib.sha256()
-
-    def write(self, data: bytes) -> int:
-        self._hasher.update(data)
-        return self._inner.write(data)
-
-    @property
-    def digest(self) -> str:
-        return f"sha256:{self._hasher.hexdigest()}"
-
-
-def add(tar: tarfile.TarFile, name: str, content: Path | bytes | None) -> None:
-    """Add a folder (None), a file's bytes, or what is on disk, with nothing of this machine's clock or users."""
-    entry = tarfile.TarInfo(name)
-    entry.mode = 0o755
-    if content is None:
-        entry.type = tarfile.DIRTYPE
-        tar.addfile(entry)
-    elif isinstance(content, bytes):
-        entry.size = len(content)
-        tar.addfile(entry, io.BytesIO(content))
-    elif content.is_symlink():
-        entry.type, entry.linkname, entry.mode = tarfile.SYMTYPE, str(content.readlink()), 0o777
-        tar.addfile(entry)
-    else:
-        found = content.stat()
-        entry.size, entry.mode = found.st_size, 0o755 if found.st_mode & 0o111 else 0o644
-        with content.open("rb") as stream:
-            tar.addfile(entry, stream)

@@ -2,17 +2,20 @@
 
 import json
 import os
+import shutil
 import subprocess
 import tarfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
 from bundler.catalog.manifests import Manifests
-from bundler.errors import ChartChanged
+from bundler.errors import ChartChanged, InvalidDocument
 from bundler.model.lock import LockedChart
+from bundler.sources.chart_folder import Folder, assemble
 from bundler.support.progress import Silent
 from bundler.transport import Upstreams
 from bundler.workflows.create import Places, create
@@ -109,9 +112,10 @@ def carried(helm: Helm, empty_upstream: Upstream, tmp_path_factory: pytest.TempP
         for name in ("components", "profiles", "files"):
             (manifests / name).mkdir(parents=True)
         (manifests / "files" / "charts.gpg").write_bytes(public.read_bytes())
+        shutil.copy(helm.program, manifests / "files" / "helm")
         (manifests / "profiles" / "p.yaml").write_text(PROFILE)
         (manifests / "components" / "a.yaml").write_text(
-            "component: a\ncharts:\n"
+            "component: a\nfiles: [{name: helm, url: 'file:helm'}]\ntools: {helm: {file: helm}}\ncharts:\n"
             "- {chart: web, repository: oci://registry.example/team/charts, version: ^1, release: web}\n"
             "- {chart: web, repository: 'https://charts.example/stable', version: '<=1.9', release: old,"
             " keyring: 'file:charts.gpg'}\n"
@@ -229,6 +233,37 @@ def test_helm_makes_of_the_folder_what_we_make(helm: Helm, carried: Carried, tmp
     }
     rendered = helm("template", "r", archive)
     assert {f"name: r-{name}" in rendered for name in ("own", "near", "common", "again")} == {True}
+
+
+IGNORED = {
+    "nothing": "",
+    "patterns": "# comment\n*.bak\n/top.txt\ndocs/*.md\nsub/\n?a.txt\n",
+    "classes": "[a-c]*.txt\n[^x]*.md\n\\*.bak\n",
+    "folders": "docs\nfiles/deep/\n",
+    "negated": "*.bak\n!*.txt\n",
+    "negated folder": "!docs/\n",
+    "spaces and marks": "  *.md  \n\ufeff*.bak\n",
+}
+TREE = ("top.txt", "docs/top.txt", "docs/a.md", "docs/x.md", "ba.txt", "a.bak", "*.bak", "sub/x/y", "files/deep/a.bak",
+        "files/b", "templates/.hidden", "templates/a.yaml", "crds/b.yaml", "charts/.hidden/x", "README.md")  # fmt: skip
+
+
+@pytest.mark.parametrize("rules", IGNORED)
+def test_helmignore_leaves_out_what_helm_leaves_out(helm: Helm, tmp_path: Path, rules: str) -> None:
+    add = dict.fromkeys(TREE, b"kind: X\n") | {".helmignore": IGNORED[rules].encode()}
+    folder = write_chart(tmp_path / "charts", "own", add=add)
+    done = helm.run("package", folder, "-d", tmp_path / "theirs")
+
+    def choose(_: object) -> NoReturn:
+        raise AssertionError
+
+    try:
+        _, files = assemble(Folder(path=folder, base=tmp_path / "charts"), name="own", choose=choose, fetch=choose)
+    except InvalidDocument:
+        assert done.returncode != 0  # "negated" leaves Chart.yaml out
+        return
+    assert done.returncode == 0, done.stderr
+    assert {f"own/{path}" for path in files} == contents(tmp_path / "theirs/own-1.0.0.tgz")
 
 
 def contents(archive: Path) -> set[str]:

@@ -19,9 +19,10 @@ from bundler.support.files import read_text
 from bundler.support.progress import Silent
 from bundler.transport import Upstreams
 from bundler.workflows import create as create_module
-from bundler.workflows.create import Places, create
+from bundler.workflows.create import create
 from bundler.workflows.install import install
 from bundler.workflows.lock import lock
+from bundler.workflows.places import Places
 from tests.bundles import ALICE, SOURCES
 from tests.images import Repository
 from tests.integration.test_views import docker_registry

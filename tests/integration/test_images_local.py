@@ -1,5 +1,6 @@
 """Images of this machine: OCI layouts, what `docker save` wrote, and a real Docker daemon."""
 
+import gc
 import io
 import json
 import os
@@ -16,8 +17,10 @@ from bundler.errors import PinGone, Unreachable
 from bundler.model.digest import Digest
 from bundler.support.progress import Silent
 from bundler.workflows import create as create_module
-from bundler.workflows.create import Places, create
+from bundler.workflows.create import create
 from bundler.workflows.install import install
+from bundler.workflows.look import inspect
+from bundler.workflows.places import Places
 from tests import lab
 from tests.bundles import ALICE, SOURCES
 from tests.content import compact, make_tar
@@ -59,7 +62,7 @@ def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     needed = {"docker.io": "usr/sbin", "containerd": "usr/bin", "runc": "usr/sbin"}
     programs = [str(lab.unpacked(package) / place) for package, place in needed.items()]
     address = f"unix://{folder}/socket"
-    options = [
+    options: list[object] = [
         "--data-root",
         folder / "data",
         "--exec-root",
@@ -72,7 +75,8 @@ def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     options += ["--storage-driver=vfs", "--iptables=false", "--ip6tables=false", "--bridge=none"]
     environment = {**os.environ, "PATH": ":".join((*programs, os.environ["PATH"]))}
     with (folder / "log").open("wb") as log:
-        server = subprocess.Popen([f"{programs[0]}/dockerd", *options], stdout=log, stderr=log, env=environment)
+        command = [f"{programs[0]}/dockerd", *map(str, options)]
+        server = subprocess.Popen(command, stdout=log, stderr=log, env=environment)
         try:
             for _ in range(150):
                 if "API listen" in (folder / "log").read_text():
@@ -123,6 +127,7 @@ def test_a_saved_image_goes_the_whole_way(tmp_path: Path) -> None:
     (image,) = locked(manifests, "http://127.0.0.1:1", tmp_path / "lock").images
     assert "synthesised" in (tmp_path / "lock").read_text()
     site = carry(manifests, tmp_path / "lock")
+    assert [row.synthesised for row in inspect(tmp_path / "o.bundle").rows] == [True]
     found = pulled(site, tmp_path / "copy")
     assert found["manifest.json"].decode() == image.synthesised
     assert Digest.of(found["manifest.json"]) == image.root.digest
@@ -219,9 +224,13 @@ def load(docker: list[str], archive: bytes) -> None:
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.filterwarnings("ignore::ResourceWarning")  # the package leaves the socket that found nobody to itself
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_no_daemon(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/none")
     manifests = profile(tmp_path / "m", f"- reference: {NAME}\n  from: docker-daemon:app:1")
     with pytest.raises(Unreachable, match=r"docker save -o FILE") as caught:
         locked(manifests, "", tmp_path / "lock")
     assert "No such file or directory" in caught.value.why
+    caught = None  # type: ignore[assignment]
+    gc.collect()

@@ -7,19 +7,28 @@ import os
 import subprocess
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from bundler.catalog.manifests import Manifests
+from bundler.closure.choices import choices
+from bundler.closure.packages import missing_by_apt, missing_by_relations, prove_packages
+from bundler.closure.wheels import missing_by_metadata, prove_wheels
 from bundler.errors import BundleError
-from bundler.model.lock import LockedDeb
+from bundler.model.asked import Asked
+from bundler.model.lock import Lock
+from bundler.model.platform import Platform
+from bundler.model.profile import PackageTarget
 from bundler.sources.apt_sources import AptMachine
-from bundler.sources.debs import DebLocator, resolve_debs
+from bundler.sources.debs import DebLocator, FoundDebs, WantedDebs, resolve_debs
 from bundler.sources.index import PackageIndex
-from bundler.sources.pins import Resolved
+from bundler.sources.installed import installed
 from bundler.sources.wheels import WheelLocator, resolve_wheels
 from bundler.transport import Transport, Upstreams
+from tests.bundles import bare_lock
 from tests.lab import require, require_program, require_root
 
 GLIBC = ("manylinux_2_36", 36)
@@ -83,15 +92,16 @@ def release() -> str:
     return plain[0]
 
 
-def resolve_packages(names: Sequence[str], suite: str) -> Resolved[LockedDeb]:
-    return resolve_debs(
-        names,
-        archive="debian",
-        release=suite,
-        architecture="amd64",
-        transport=Transport(),
-        upstreams=Upstreams(),
+def resolve_packages(names: Sequence[str], suite: str, *, architecture: str = "amd64") -> FoundDebs:
+    wanted = WantedDebs(
+        target=PackageTarget(archive="debian", release=suite), architecture=architecture, roles={"": tuple(names)}
     )
+    return resolve_debs(wanted, transport=Transport(), upstreams=Upstreams(), manifests=Manifests(folders=()))
+
+
+def complete(found: FoundDebs) -> Lock:
+    chosen = choices(found.target, found.entries, found.entries, others=[found.target])
+    return bare_lock(debs=found.entries, targets=(replace(found.target, chosen=chosen),))
 
 
 def test_real_packages_with_the_essential_ones(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -106,6 +116,64 @@ def test_real_packages_with_the_essential_ones(monkeypatch: pytest.MonkeyPatch) 
     transport = Transport()
     answer = transport.get(DebLocator(transport, Upstreams()).locate(small), limit=small.size)
     assert hashlib.sha256(answer.body).hexdigest() == small.digest.hex
+
+
+@pytest.mark.parametrize("architecture", ["amd64", "arm64"])
+def test_every_real_package_is_missed_by_its_name(architecture: str) -> None:
+    """The closure of a database and a web server, proved by apt, and not without any one of its packages."""
+    lock = complete(resolve_packages(["mariadb-server", "nginx", "skopeo"], release(), architecture=architecture))
+    assert len(lock.debs) > 150
+    assert prove_packages(lock) == ()
+    for deb in lock.debs:
+        missing = missing_by_relations(replace(lock, debs=tuple(each for each in lock.debs if each != deb)))
+        assert deb.package in {each.name for each in missing}, deb.file
+    (target,) = lock.targets
+    stood_for = {package for package, _ in target.chosen}
+    for deb in lock.debs[::40]:
+        without = replace(lock, debs=tuple(each for each in lock.debs if each != deb))
+        assert deb.package in stood_for or missing_by_apt(without), deb.file
+
+
+def test_real_packages_for_a_host_that_has_some_already(tmp_path: Path) -> None:
+    status = Path("/var/lib/dpkg/status")
+    suite = release()
+    require("dpkg status", status.is_file(), "no Debian host", impossible=True)
+    (tmp_path / "files").mkdir()
+    (tmp_path / "files/status").write_bytes(status.read_bytes())
+    target = PackageTarget(archive="debian", release=suite, status="file:status")
+    host = next(stanza["Architecture"] for stanza in installed(status.read_text()) if stanza["Package"] == "dpkg")
+    found = resolve_debs(
+        WantedDebs(target=target, architecture=host, roles={"": ("hello", "mariadb-server", "dpkg")}),
+        transport=Transport(),
+        upstreams=Upstreams(),
+        manifests=Manifests(folders=(tmp_path,)),
+    )
+    packages = {deb.package for deb in found.entries}
+    assert packages >= {"hello", "mariadb-server"}
+    assert not packages & {"dpkg", "libc6", "bash"}
+    assert found.target.installed
+    assert len("".join(found.target.base)) < 10_000
+    assert prove_packages(complete(found)) == ()
+
+
+def test_wheels_for_many_interpreters_and_platforms_are_proved(index: PackageIndex) -> None:
+    pythons, asked = ("3.9", "3.10", "3.11", "3.12", "3.13"), ("cryptography", "requests[socks]", "pytest<8.4")
+    entries = [
+        wheel
+        for architecture in ("amd64", "arm64")
+        for wheel in resolve_wheels(
+            asked, pythons=pythons, glibc=GLIBC[0], architecture=architecture, index=index
+        ).entries
+    ]
+    nothing = ("images", "revealed", "charts", "packages", "files", "provides", "tools", "silences")
+    component = Asked(component="app", version="", wheels=asked, **dict.fromkeys(nothing, ()))
+    wheels = tuple(dict.fromkeys(entries))
+    platforms = tuple(Platform("linux", architecture) for architecture in ("amd64", "arm64"))
+    lock = bare_lock(wheels=wheels, asked=(component,), pythons=pythons, platforms=platforms)
+    assert prove_wheels(lock) == ()
+    for wheel in wheels:
+        missing = missing_by_metadata(replace(lock, wheels=tuple(each for each in wheels if each != wheel)))
+        assert {each.name for each in missing} == {wheel.project}, wheel.file
 
 
 def _as_nobody(results: "multiprocessing.SimpleQueue[object]", suite: str) -> None:

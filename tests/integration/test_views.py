@@ -91,7 +91,7 @@ def test_pip_notices_other_bytes(site: TestSite, tmp_path: Path) -> None:
 class AptClient:
     """apt with a root of its own: nothing of this machine's state is read or written."""
 
-    def __init__(self, root: Path, uri: str, signed_by: str) -> None:
+    def __init__(self, root: Path, uri: str, signed_by: str, *, release: str = "bookworm") -> None:
         self.root = root
         for folder in (
             "etc/apt/sources.list.d",
@@ -102,7 +102,7 @@ class AptClient:
         ):
             (root / folder).mkdir(parents=True)
         (root / "status").touch()
-        stanza = apt_sources(uri=uri, release="bookworm", signed_by=signed_by)
+        stanza = apt_sources(uri=uri, release=release, signed_by=signed_by)
         (root / "etc/apt/sources.list.d/site.sources").write_text(stanza)
         (root / "apt.conf").write_text(
             f'Dir "{root}";\nDir::Etc "{root}/etc/apt";\nDir::State "{root}/state";\n'

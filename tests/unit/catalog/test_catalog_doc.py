@@ -46,8 +46,3 @@ def test_no_key_is_left_out(kind: str) -> None:
 
     named = set(re.findall(r"`([a-z_]+)`", TEXT)) | set(re.findall(r"\b([a-z_]+):", "".join(EXAMPLES)))
     assert keys(json.loads(write_schema(kind))) - named == set()
-
-
-def test_the_longest_line() -> None:
-    tables = [line for line in TEXT.splitlines() if not line.startswith("|")]
-    assert max(map(len, tables)) <= 120

@@ -198,6 +198,11 @@ def test_every_workload_kind_is_certain(
     assert use.place.path == ".".join([*path, f"{containers}[0].image"])
 
 
+def test_a_pull_without_a_tag_counts_beside_one_with_a_tag() -> None:
+    text = configured(a="docker pull q.io/x/y\ndocker pull q.io/x/y:2\nrepo = quay.io/x/z\ntag = 3")
+    assert set(found(text)) == {"q.io/x/y:latest", "q.io/x/y:2", "quay.io/x/z:3"}
+
+
 def test_an_image_volume_is_certain() -> None:
     volume = {"name": "v", "image": {"reference": "q.io/m:1", "pullPolicy": "Always"}}
     text = json.dumps({"apiVersion": "v1", "kind": "Pod", "spec": {"containers": [], "volumes": [volume]}})

@@ -15,7 +15,7 @@ import pytest
 
 from bundler.catalog.manifests import Manifests
 from bundler.errors import NotFound, PinGone, WrongBytes
-from bundler.fetch import place, pool, tasks
+from bundler.fetch import crew, place, tasks
 from bundler.fetch.cache import Cache
 from bundler.fetch.partial import Partial
 from bundler.fetch.place import Place
@@ -32,7 +32,7 @@ PIECE = 256 << 10
 SIZE = 20 * PIECE + 12_345
 BODY = random.Random(7).randbytes(SIZE)
 OTHER = random.Random(8).randbytes(SIZE)
-_CHUNK = 32 << 10
+_CHUNK = 64 << 10
 _NOBODY = cast(Any, None)
 
 
@@ -40,7 +40,7 @@ _NOBODY = cast(Any, None)
 def small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tasks, "PIECE", PIECE)
     monkeypatch.setattr(tasks, "LARGE", 2 * PIECE)
-    monkeypatch.setattr(pool, "_PAUSE", 0.01)
+    monkeypatch.setattr(crew, "_PAUSE", 0.01)
 
 
 @dataclass(kw_only=True)
@@ -239,8 +239,13 @@ def test_a_404_is_the_files(fetching: Fetching, vendor: Vendor) -> None:
         fetching.run()
 
 
-def test_a_404_for_those_who_help(fetching: Fetching, vendor: Vendor) -> None:
-    vendor.before = lambda made, seen, count: status(404) if made.active > 1 else None
+def test_a_404_for_every_part(fetching: Fetching, vendor: Vendor) -> None:
+    """What helps nobody who helps does not keep the one who leads from fetching all."""
+
+    def refuse(made: Vendor, seen: Seen, count: int) -> bytes | None:
+        return status(404) if re.fullmatch(r"bytes=\d+-\d+", seen.headers.get("range", "")) else None
+
+    vendor.before = refuse
     assert fetching.run() == SIZE
 
 

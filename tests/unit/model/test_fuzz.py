@@ -15,7 +15,8 @@ from bundler.model.profile import parse_profile
 from bundler.model.statement import write_statement
 from bundler.model.statement_parser import parse_statement
 from tests.bundles import ALICE, tiny_bundle
-from tests.unit.model.test_profile import COMPONENT, PROFILE
+from tests.unit.model.test_component import COMPONENT
+from tests.unit.model.test_profile import PROFILE
 
 TEXT_PARSERS = [parse_lock, parse_profile, parse_component]
 PIECES = [

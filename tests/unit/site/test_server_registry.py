@@ -2,6 +2,8 @@
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -125,10 +127,47 @@ def test_an_empty_page(server: Running) -> None:
     assert json.loads(server.ask(f"/v2/{APP}/tags/list?last=zzz").body)["tags"] == []
 
 
-def test_referrers_are_an_empty_index(server: Running) -> None:
-    reply = server.ask(f"/v2/{APP}/referrers/{ROOT}")
-    assert (reply.status, reply.fields["content-type"]) == (200, INDEX)
-    assert json.loads(reply.body)["manifests"] == []
+def test_without_referrers_there_is_an_empty_index(server: Running) -> None:
+    for digest in (ROOT, f"sha256:{'0' * 64}"):
+        reply = server.ask(f"/v2/{APP}/referrers/{digest}")
+        assert (reply.status, reply.fields["content-type"]) == (200, INDEX)
+        assert json.loads(reply.body)["manifests"] == []
+    assert code(server, f"/v2/{APP}/referrers/latest") == (400, "DIGEST_INVALID")
+    assert code(server, f"/v2/absent/referrers/{ROOT}") == (404, "NAME_UNKNOWN")
+
+
+def referrer(kind: str, subject: bytes, **more: object) -> bytes:
+    about = {"mediaType": MANIFEST, "digest": str(Digest.of(subject)), "size": len(subject)}
+    value = {"schemaVersion": 2, "mediaType": MANIFEST, "artifactType": kind, "subject": about, **more}
+    return compact({key: each for key, each in value.items() if each})
+
+
+def test_referrers_by_the_api_and_by_the_tag(tmp_path: Path) -> None:
+    typed = referrer("a/b", OTHER.root, annotations={"note": "text"})
+    untyped = referrer("", OTHER.root, config={"mediaType": "c/d", "digest": "x", "size": 1})
+    stray = referrer("a/b", IMAGE.root)
+    site = TestSite(tmp_path)
+    for tag, referrers in (("1", [typed, stray]), ("2", [untyped, typed]), ("3", [b"[]", b"no JSON"])):
+        image = site.image(OTHER, f"{APP}:{tag}")
+        digests = tuple(site.put(each) for each in referrers)
+        site.artifacts[-1] = replace(image, referrers=digests, manifests=(*image.manifests, *digests))
+    site.publish("one")
+    subject = Digest.of(OTHER.root)
+    with running(site.root) as server:
+        reply = server.ask(f"/v2/{APP}/referrers/{subject}")
+        found = json.loads(reply.body)["manifests"]
+        assert found == sorted(found, key=lambda each: each["digest"])
+        assert {each["digest"]: each.get("artifactType") for each in found} == {
+            str(Digest.of(typed)): "a/b",
+            str(Digest.of(untyped)): "c/d",
+        }
+        assert next(each for each in found if each["artifactType"] == "a/b")["annotations"] == {"note": "text"}
+        assert "oci-filters-applied" not in reply.fields
+        assert server.ask(f"/v2/{APP}/manifests/sha256-{subject.hex}").body == reply.body
+        some = server.ask(f"/v2/{APP}/referrers/{subject}?artifactType=c%2Fd")
+        assert [each["artifactType"] for each in json.loads(some.body)["manifests"]] == ["c/d"]
+        assert some.fields["oci-filters-applied"] == "artifactType"
+        assert json.loads(server.ask(f"/v2/{APP}/referrers/{ROOT}").body)["manifests"] == []
 
 
 @pytest.mark.parametrize(

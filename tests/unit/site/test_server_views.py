@@ -9,6 +9,7 @@ import pytest
 
 from bundler.model.digest import Digest
 from bundler.signing.openpgp import create_apt_key
+from tests.charts import make_chart
 from tests.content import TestSite, make_deb, make_image, make_wheel
 from tests.serving import Running, running
 
@@ -22,6 +23,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> TestSite:
     site = TestSite(tmp_path_factory.mktemp("site"))
     site.wheel(make_wheel("My_Tool", "1.0+x"), "my-tool", "1.0+x")
     site.deb(make_deb("hello", "1.0~rc1+b1", "amd64"))
+    site.chart(make_chart("web", "1.0+x"), "web", "1.0+x", provenance=b"proof")
     site.image(make_image({"./hello": b"hi"}), "docker.io/library/app:1")
     site.file("big.bin", BIG)
     site.file("empty.bin", b"")
@@ -42,6 +44,8 @@ def test_front_page_and_health(server: Running) -> None:
         "--index-url http://site.example.com:99/pypi/simple/ --trusted-host site.example.com:99",
         "URIs: http://site.example.com:99/apt/debian\nSuites: bookworm",
         "prefix = &quot;docker.io&quot;",
+        "helm repo add bundle http://site.example.com:99/charts\n",
+        "helm pull oci://site.example.com:99/bundle/chart/web --version 1.0+x --plain-http\n",
         "/files/big.bin",
     ):
         assert text in page.body.decode()
@@ -194,3 +198,15 @@ def test_a_site_that_is_taken_away_is_unavailable(tmp_path: Path) -> None:
     with running(tmp_path) as server:
         (tmp_path / "current").unlink()
         assert server.ask("/healthz").status == 503
+
+
+def test_charts(server: Running) -> None:
+    index = server.ask("/charts/index.yaml")
+    assert (index.fields["content-type"], index.fields["cache-control"]) == ("application/yaml", "no-cache")
+    (url,) = json.loads(index.body)["entries"]["web"][0]["urls"]
+    archive = server.ask(f"/charts/{url}")
+    assert (archive.body, archive.fields["content-type"]) == (make_chart("web", "1.0+x"), "application/gzip")
+    assert archive.fields["etag"] == f'"{Digest.of(archive.body).hex}"'
+    assert "immutable" in archive.fields["cache-control"]
+    assert server.ask(f"/charts/{url}.prov").body == b"proof"
+    assert server.ask("/charts/").status == 404

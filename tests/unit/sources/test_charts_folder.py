@@ -209,5 +209,5 @@ def test_bounds(base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_an_archive_that_helm_would_not_load_in_charts(base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_chart(base, "web", dependencies=[dependency("far", "^1", "https://a.example")])
     monkeypatch.setattr(chart_folder, "LARGEST_FILE", 1000)
-    with pytest.raises(Malformed, match="web with charts/far-1.0.0.tgz"):
+    with pytest.raises(Malformed, match=r"web with charts/far-1\.0\.0\.tgz"):
         assembled(base, far=make_chart("far", add={"files/a": os.urandom(2000)}))

@@ -37,9 +37,8 @@ def test_no_text_means_any_release() -> None:
 
 def test_precedence() -> None:
     """Semantic Versioning 2.0.0, section 11.4.4."""
-    written = (
-        "1.0.0-alpha 1.0.0-alpha.1 1.0.0-alpha.beta 1.0.0-beta 1.0.0-beta.2 1.0.0-beta.11 1.0.0-rc.1 1.0.0".split()
-    )
+    prereleases = ["alpha", "alpha.1", "alpha.beta", "beta", "beta.2", "beta.11", "rc.1"]
+    written = [*(f"1.0.0-{each}" for each in prereleases), "1.0.0"]
     assert [str(each) for each in sorted(map(Version.parse, reversed(written)))] == written
     assert Version.parse("1.0.0+a") == Version.parse("v1.0.0+b") == Version.parse("1")
     assert hash(Version.parse("1.0.0+a")) == hash(Version.parse("1"))

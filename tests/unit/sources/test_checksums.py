@@ -70,14 +70,9 @@ def test_forms(text: str) -> None:
         (f"{A}  tool-1.run\n{B}  tool-1.run", f"several: {A}, {B.lower()}"),
         (f"{A}  x/tool-1.run\n{B}  y/tool-1.run", "several"),
         (f"{A}  amd64/tool-1.run\n{B}  amd64/tool-1.run", "several"),
-        (A[:-1], "no checksum"),
     ],
 )
 def test_lists_that_settle_nothing(text: str, why: str) -> None:
-    if text == A[:-1]:  # 63 digits are no SHA-256, and nothing else
-        with pytest.raises(Unsupported, match="252 bits"):
-            found(text)
-        return
     with pytest.raises(ChecksumUnknown) as caught:
         found(text)
     assert why in caught.value.why
@@ -90,6 +85,7 @@ def test_lists_that_settle_nothing(text: str, why: str) -> None:
         (f"{'0' * 32}  tool-1.run", "MD5"),
         (f"{'0' * 40} *tool-1.run\n{A}  other", "SHA-1"),
         (f"{'0' * 128}", "SHA-512"),
+        (A[:-1], "of 252 bits"),
         (f"MD5 (tool-1.run) = {'0' * 32}\nSHA1 (tool-1.run) = {'0' * 40}", "MD5, SHA1"),
         (f"BLAKE2s (tool-1.run) = {A}", "BLAKE2S"),
     ],
@@ -152,26 +148,26 @@ def ask(server, transport, manifests):
     return digest
 
 
-def test_from_a_server_and_from_a_folder(server, ask) -> None:
+def test_from_a_server_and_from_a_folder(server, ask):
     server.on("/sums", ok(LIST))
     assert ask() == ask(url="file:sums") == A
 
 
 @pytest.mark.parametrize("armor", [True, False])
 @pytest.mark.parametrize("keyring", ["file:vendor.asc", "file:two.pgp"])
-def test_a_detached_signature(server, ask, key, keyring, armor) -> None:
+def test_a_detached_signature(server, ask, key, keyring, armor):
     server.on("/sums", ok(LIST))
     signature = server.on("/sums.asc", ok(detached(key, LIST, armor=armor)))
     assert ask(signature=signature, keyring=keyring) == A
 
 
 @pytest.mark.parametrize("keyring", ["file:vendor.asc", "file:two.pgp"])
-def test_a_clearsigned_list(server, ask, key, keyring) -> None:
+def test_a_clearsigned_list(server, ask, key, keyring):
     server.on("/sums", ok(f"{B}  tool-1.run\n".encode() + clear_sign(key, LIST) + f"{B}  tool-1.run\n".encode()))
     assert ask(keyring=keyring) == A  # what lies around the signed text does not count
 
 
-def test_a_clearsigned_list_that_nobody_checks(server, ask, key) -> None:
+def test_a_clearsigned_list_that_nobody_checks(server, ask, key):
     server.on("/sums", ok(clear_sign(key, LIST)))
     assert ask() == A
     server.on("/sums", ok(clear_sign(key, LIST).replace(b"\n", b"\r\n")))
@@ -179,7 +175,7 @@ def test_a_clearsigned_list_that_nobody_checks(server, ask, key) -> None:
 
 
 @pytest.mark.parametrize("spoil", ["list", "key", "signature", "none"])
-def test_a_signature_that_does_not_hold(server, ask, key, spoil) -> None:
+def test_a_signature_that_does_not_hold(server, ask, key, spoil):
     good = detached(key, LIST, armor=True)
     server.on("/sums", ok(LIST.replace(b"a", b"c", 1) if spoil == "list" else LIST))
     server.on("/sums.asc", ok({"signature": detached(key, b"", armor=True), "none": b"<html>"}.get(spoil, good)))
@@ -190,7 +186,7 @@ def test_a_signature_that_does_not_hold(server, ask, key, spoil) -> None:
     assert caught.value.what == f"{server.url}/sums"
 
 
-def test_a_clearsigned_list_that_does_not_hold(server, ask, key) -> None:
+def test_a_clearsigned_list_that_does_not_hold(server, ask, key):
     for data in (clear_sign(key, LIST).replace(b"aaa", b"aab", 1), LIST, b""):
         server.on("/sums", ok(data))
         with pytest.raises(BadSignature):
@@ -201,18 +197,18 @@ def test_a_clearsigned_list_that_does_not_hold(server, ask, key) -> None:
 
 
 @pytest.mark.parametrize("keyring", ["file:empty.pgp", "file:sums", "file:none"])
-def test_a_keyring_without_keys(server, ask, key, keyring) -> None:
+def test_a_keyring_without_keys(server, ask, key, keyring):
     server.on("/sums", ok(clear_sign(key, LIST)))
     with pytest.raises(NotReadable):
         ask(keyring=keyring)
 
 
-def test_a_list_without_end(server, ask) -> None:
+def test_a_list_without_end(server, ask):
     server.on("/sums", endless(b"HTTP/1.1 200 OK\r\n\r\n", b"x" * 65536))
     with pytest.raises(TooLarge):
         ask()
 
 
-def test_digest_is_of_the_list(server, ask) -> None:
+def test_digest_is_of_the_list(server, ask):
     server.on("/sums", ok(f"{Digest.of(b'x').hex}\n".encode()))
     assert ask() == Digest.of(b"x").hex

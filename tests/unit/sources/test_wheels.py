@@ -261,6 +261,11 @@ def test_several_interpreters_and_platforms_share_what_they_can(tiny: TinyIndex)
     assert [len(each.entries) for each in both] == [6, 6]
     assert len(set(both[0].entries) | set(both[1].entries)) == 11
     assert names(both[1])["app-1.0-cp39-cp39-manylinux_2_17_aarch64.whl"] == ("3.9",)
+    # A better file of the locked version appears for one platform: the pins of neither move.
+    tiny.wheel("app", requires=["pure"], tag="cp311-cp311-manylinux_2_28_x86_64")
+    locked = (*both[0].entries, *both[1].entries)
+    for found, architecture in zip(both, ("amd64", "arm64"), strict=True):
+        assert resolve(tiny, "app", pythons=pythons, architecture=architecture, keep=locked).entries == found.entries
 
 
 def test_requirements_are_filled_in_for_a_pin_that_has_none(tiny: TinyIndex) -> None:

@@ -24,6 +24,17 @@ def test_upstreams(value, name, base):
     assert upstreams.base("other") is None
 
 
+def test_mirrors():
+    upstreams = Upstreams.parse(
+        ["quay.io=http://u"], ["docker.io=http://b/", "Docker.io=http://a/x", "docker.io=http://b", "quay.io=http://c"]
+    )
+    assert upstreams.mirrors("DOCKER.io") == ("http://b", "http://a/x")
+    assert (upstreams.mirrors("quay.io"), upstreams.base("quay.io")) == (("http://c",), "http://u")
+    assert upstreams.mirrors("other") == ()
+    with pytest.raises(Malformed):
+        Upstreams.parse([], ["docker.io=http://user:secret@h"])
+
+
 @pytest.mark.parametrize(
     "values",
     [

@@ -63,6 +63,34 @@ def test_one_name_with_two_contents_is_refused_in_a_release_and_taken_in_two(sit
     assert caught.value.name == "debian/trixie/one_1.0-1_all.deb"
 
 
+def test_every_archive_of_a_release_has_an_index_for_each_of_its_architectures(site: TestSite) -> None:
+    for architecture in ("amd64", "arm64"):
+        site.deb(make_deb("app", architecture=architecture), archive="ubuntu", release="jammy")
+    site.deb(make_deb("toolkit", architecture="amd64"), archive="cuda", release="jammy")
+    site.deb(make_deb("keys"), archive="keys", release="jammy")
+    site.deb(make_deb("app", architecture="amd64"), archive="ubuntu", release="noble")
+    apt = site.publish("one", key=create_apt_key("t")) / "apt"
+    listed = {
+        path.relative_to(apt).parent.as_posix().replace("/dists/", " ").replace("/main/binary-", " "): [
+            each["Package"] for each in stanzas(path)
+        ]
+        if path.stat().st_size
+        else []
+        for path in apt.glob("*/dists/*/main/binary-*/Packages")
+    }
+    assert listed == {
+        "cuda jammy amd64": ["toolkit"],
+        "cuda jammy arm64": [],
+        "keys jammy amd64": ["keys"],
+        "keys jammy arm64": ["keys"],
+        "ubuntu jammy amd64": ["app"],
+        "ubuntu jammy arm64": ["app"],
+        "ubuntu noble amd64": ["app"],
+    }
+    assert "Architectures: amd64 arm64\n" in (apt / "cuda/dists/jammy/Release").read_text()
+    assert (apt / "cuda/key.asc").is_file()
+
+
 def test_release_lists_every_index_and_by_hash_has_it(site: TestSite) -> None:
     site.deb(make_deb("one", architecture="amd64"))
     site.deb(make_deb("one", architecture="arm64"))
