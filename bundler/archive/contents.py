@@ -114,7 +114,7 @@ def contents_of(lock: Lock) -> Contents:
             for image in sorted(lock.images, key=lambda image: image.name)
             if image.reference.about is not None
         ),
-        *((referrer, "") for image in lock.images for referrer in sorted(image.referrers)),
+        *((shelf.documents[digest], "") for image in images for digest in image.referrers),
     ]
     nested = shelf.write(oci.INDEX_TYPE, oci.nested_index(manifests))
     return Contents(

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -19,9 +20,13 @@ from bundler.cli.options import (
 from bundler.cli.progress import human, progress_of
 from bundler.errors import Incomplete, Usage
 
+if TYPE_CHECKING:
+    from bundler.workflows.check import Checked, Surveyed
+
 
 @click.command()
 @click.argument("file", type=PATH, default=Path("images.lock"))
+@click.option("-p", "--profile", metavar="PROFILE", help="Instead of FILE: a profile, as far as its sources answer.")
 @trust_option
 @threshold_option(1)
 @manifests_option
@@ -32,6 +37,7 @@ from bundler.errors import Incomplete, Usage
 @quiet_option
 def check(
     file: Path,
+    profile: str | None,
     trust: tuple[Path, ...],
     threshold: int,
     manifests: tuple[Path, ...],
@@ -51,60 +57,69 @@ def check(
     Example:
       bundle check images.lock
       bundle check site.bundle --trust release.pub
+      bundle check -p default
     """
     from bundler.catalog.manifests import Manifests
     from bundler.signing.keys import read_public_key
     from bundler.transport import Upstreams
-    from bundler.workflows.check import Checked, check_bundle, check_lock
+    from bundler.workflows.check import check_bundle, check_lock, check_profile
     from bundler.workflows.diff import is_bundle
     from bundler.workflows.places import Places
 
-    done: Checked
+    places = Places(
+        manifests=Manifests.of(manifests), upstreams=Upstreams.parse(upstreams), realms=pairs(realms, "--realm")
+    )
     with progress_of("check", quiet=quiet) as progress:
+        if profile:
+            _tell_profile(check_profile(profile, places=places, progress=progress), as_json=as_json)
+            return
         if is_bundle(file):
             if not trust:
                 raise Usage(message="give at least one --trust NAME.pub", advice="Programs out of the bundle are run.")
             keys = [read_public_key(path) for path in trust]
             done = check_bundle(file, keys=keys, threshold=threshold, progress=progress)
         else:
-            places = Places(
-                manifests=Manifests.of(manifests), upstreams=Upstreams.parse(upstreams), realms=pairs(realms, "--realm")
-            )
             done = check_lock(file, places=places, progress=progress)
-    proof, lock = done.proof, done.lock
-    if as_json:
-        facts = {
-            "file": str(file),
-            "profile": lock.profile,
-            "complete": not proof.errors,
-            "errors": list(proof.errors),
-            "missing": [
-                {"kind": each.kind, "name": each.name, "target": each.target, "wanted_by": list(each.wanted_by)}
-                for each in proof.missing
-            ],
-            "skew": [{"name": each.name, "text": str(each), "source": each.source} for each in proof.skew],
-            "images": [
-                {
-                    "kind": str(each.kind),
-                    "severity": str(each.severity),
-                    "image": each.image,
-                    "where": list(each.where),
-                    "why": each.why,
-                    "advice": each.advice,
-                }
-                for each in proof.findings
-            ],
-            "notes": list(proof.notes),
-            "renders": proof.renders,
-            "uses": proof.uses,
-        }
-        click.echo(json.dumps(facts, indent=2))
-        if proof.errors:
-            raise Incomplete(profile=lock.profile, problems=proof.errors)
-        return
+    (_print_json if as_json else _print)(file, done, everything=everything)
+    if done.proof.errors:
+        raise Incomplete(profile=done.lock.profile, problems=done.proof.errors)
+
+
+def _print_json(file: Path, done: "Checked", *, everything: bool) -> None:
+    proof = done.proof
+    facts = {
+        "file": str(file),
+        "profile": done.lock.profile,
+        "complete": not proof.errors,
+        "errors": list(proof.errors),
+        "missing": [
+            {"kind": each.kind, "name": each.name, "target": each.target, "wanted_by": list(each.wanted_by)}
+            for each in proof.missing
+        ],
+        "skew": [{"name": each.name, "text": str(each), "source": each.source} for each in proof.skew],
+        "images": [
+            {
+                "kind": str(each.kind),
+                "severity": str(each.severity),
+                "image": each.image,
+                "where": list(each.where),
+                "why": each.why,
+                "advice": each.advice,
+            }
+            for each in proof.findings
+        ],
+        "notes": list(proof.notes),
+        "renders": proof.renders,
+        "uses": proof.uses,
+    }
+    click.echo(json.dumps(facts, indent=2))
+
+
+def _print(file: Path, done: "Checked", *, everything: bool) -> None:
     from bundler.closure.judge import Severity
     from bundler.closure.proof import line_of
 
+    proof, lock = done.proof, done.lock
     for finding in proof.findings:
         if finding.severity is Severity.WARNING or (everything and finding.severity is Severity.HINT):
             click.echo(f"{finding.severity}: {line_of(finding)}")
@@ -113,13 +128,40 @@ def check(
     hints = sum(finding.severity is Severity.HINT for finding in proof.findings)
     if hints and not everything:
         click.echo(f"{hints} images only with other values of the charts (--all shows them)")
-    if proof.errors:
-        raise Incomplete(profile=lock.profile, problems=proof.errors)
-    click.echo(
-        f"{file}: complete. {len(lock.images)} images, {len(lock.charts)} charts ({proof.renders} renders, "
-        f"{proof.uses} places that name an image), {len(lock.wheels)} wheels, {len(lock.debs)} packages, "
-        f"{len(lock.files)} files"
-    )
+    if not proof.errors:
+        click.echo(
+            f"{file}: complete. {len(lock.images)} images, {len(lock.charts)} charts ({proof.renders} renders, "
+            f"{proof.uses} places that name an image), {len(lock.wheels)} wheels, {len(lock.debs)} packages, "
+            f"{len(lock.files)} files"
+        )
+
+
+def _tell_profile(done: "Surveyed", *, as_json: bool) -> None:
+    name, failed = done.declared.profile.name, done.survey.failed
+    if as_json:
+        facts = {
+            "profile": name,
+            "components": [each.name for each in done.declared.components],
+            "errors": list(done.proof.errors),
+            "licenses": [{"license": license_, "entry": entry} for license_, entry in done.unaccepted],
+            "resolved": list(done.survey.found),
+            "unchecked": [{"name": each, "why": error.summary} for each, error in failed],
+        }
+        click.echo(json.dumps(facts, indent=2))
+    else:
+        click.echo(f"{name}: {len(done.declared.components)} components, every manifest is good")
+        for license_, entry in done.unaccepted:
+            click.echo(f"licence to accept: {license_}, for {entry}")
+        click.echo(f"resolved: {len(done.survey.found)}")
+        for each in done.survey.found:
+            click.echo(f"  {each}")
+        if failed:
+            click.echo(f"not checked: {len(failed)}")
+            for each, error in failed:
+                click.echo(f"  {each}: {'; '.join([error.summary, *error.detail.splitlines()[:1]])}")
+            click.echo("not checked either: what charts and tools show when they are looked into")
+    if done.proof.errors:
+        raise Incomplete(profile=name, problems=done.proof.errors)
 
 
 @click.command()

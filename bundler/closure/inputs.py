@@ -44,6 +44,8 @@ def receive_inputs(
 
     def receive(entry: Input) -> None:
         path = path_in(folder, entry)
+        if path.exists():
+            return  # proved when it came
         path.parent.mkdir()
         with path.open("wb") as file:
             sink = _Sink(file)
@@ -60,6 +62,7 @@ def receive_inputs(
             else:
                 sink.write(memoryview(source))
         if sink.digest != entry.digest:
+            path.unlink()
             raise WrongBytes(what=entry.name, expected=str(entry.digest), found=str(sink.digest))
 
     for _, error in parallel.each(inputs.values(), receive, jobs=_JOBS):

@@ -3,7 +3,7 @@
 Two halves: what follows from the lock alone (`prove_pins`), and what its charts and tools show (`prove_images`).
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from bundler.closure.judge import Carried, Finding, Severity, judge
@@ -12,6 +12,7 @@ from bundler.closure.missing import Missing
 from bundler.closure.packages import prove_packages
 from bundler.closure.skew import Skew, find_skew
 from bundler.closure.wheels import prove_wheels
+from bundler.model.asked import Asked
 from bundler.model.lock import Lock
 
 _HEADERS = "linux-headers-"
@@ -57,14 +58,14 @@ def prove_pins(lock: Lock) -> Proof:
     """What the lock itself shows: everything asked for is pinned, wheels and packages resolve from it alone, and
     versions fit together. Raises what the resolvers raise when they cannot be run."""
     missing = (*_unpinned(lock), *prove_wheels(lock), *prove_packages(lock))
-    return Proof(missing=missing, skew=_skew(lock))
+    return Proof(missing=missing, skew=prove_skew(lock.asked))
 
 
 def prove_images(lock: Lock, looker: Looker) -> Proof:
     """What rendering every chart and asking every tool shows. Raises what `Looker.look` raises."""
     seen: list[Seen] = [looker.look(asked) for asked in lock.asked]
     silences = [silence for asked in lock.asked for silence in asked.silences]
-    skews = {silence.image for silence in silences if silence.image in _skew_names(lock)}
+    skews = {skew.name for skew in find_skew(_provided(lock.asked))}
     carried = (
         Carried(
             reference=image.reference,
@@ -99,18 +100,15 @@ def _unpinned(lock: Lock) -> Iterator[Missing]:
             yield Missing(kind=kind, target=lock.profile, name=name, wanted_by=(asked.component,))
 
 
-def _provided(lock: Lock) -> dict[str, str]:
-    provided = {name: version for asked in lock.asked for name, version in asked.provides}
-    for name in (name for asked in lock.asked for name in asked.packages):
+def prove_skew(asked: Sequence[Asked]) -> tuple[Skew, ...]:
+    """What these components provide and does not fit together, but for what they silence by name."""
+    silenced = {silence.image for each in asked for silence in each.silences}
+    return tuple(skew for skew in find_skew(_provided(asked)) if skew.name not in silenced)
+
+
+def _provided(asked: Sequence[Asked]) -> dict[str, str]:
+    provided = {name: version for each in asked for name, version in each.provides}
+    for name in (name for each in asked for name in each.packages):
         if name.startswith(_HEADERS):
             provided.setdefault("kernel-headers", name.removeprefix(_HEADERS))
     return provided
-
-
-def _skew(lock: Lock) -> tuple[Skew, ...]:
-    silenced = {silence.image for asked in lock.asked for silence in asked.silences}
-    return tuple(each for each in find_skew(_provided(lock)) if each.name not in silenced)
-
-
-def _skew_names(lock: Lock) -> Iterable[str]:
-    return {each.name for each in find_skew(_provided(lock))}

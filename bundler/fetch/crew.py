@@ -99,7 +99,7 @@ class Crew:
             if self._fatal(error):
                 raise
             if patient and not place.others:
-                if not isinstance(error, WrongBytes) or place.empty or place.anew:
+                if not isinstance(error, WrongBytes) or before == 0 or place.anew:
                     raise
                 place.changed = True  # or its ranges are wrong: without one all may be well
                 return

@@ -94,11 +94,12 @@ class Place:
         `after` is called when little is left to be fetched by this writer.
         """
         with self._state:
-            refused = self.changed or self.closed or (self.alone and not far)
+            refused = self.changed or self.closed or (self.alone and (not far or bool(self._taken)))
             piece = None if refused else self._free()
             if piece is None:
                 return None
-            self.shared = self.shared or bool(self._taken)
+            if self._taken:
+                self.shared = True
             self._taken.add(piece)
         return Writer(self, piece, self.there(piece), far=far, after=after)
 
@@ -149,7 +150,8 @@ class Place:
         """One of several failed: more than a few in a row, or being told so, means that the source wants only one."""
         self._setbacks += 1
         told = isinstance(error, HttpFailure) and error.status == 429
-        self.alone = self.alone or told or self._setbacks > _SETBACKS
+        if told or self._setbacks > _SETBACKS:
+            self.alone = True
 
     def resume(self) -> None:
         """Go on with another source, after one that failed; nobody may be at work."""

@@ -1,6 +1,7 @@
 """What each component asks for, as the lock says it."""
 
 import json
+from dataclasses import replace
 from typing import Any
 
 from bundler.model.asked import Asked, AskedChart
@@ -10,15 +11,25 @@ from bundler.resolve.run import Run
 
 
 def asked_of(run: Run, component: Component) -> Asked:
+    """All that it asks for, by what was found so far."""
+    return replace(
+        stated(run.profile, component),
+        revealed=run.found.revealed.get(component.name, ()),
+        charts=tuple(_chart(run, chart) for chart in component.content.charts),
+    )
+
+
+def stated(profile: Profile, component: Component) -> Asked:
+    """What its manifest says by itself: without charts, whose versions are ranges there."""
     content = component.content
     return Asked(
         component=component.name,
         version=component.version,
         images=tuple(image.reference for image in content.images),
-        revealed=run.found.revealed.get(component.name, ()),
-        charts=tuple(_chart(run, chart) for chart in content.charts),
+        revealed=(),
+        charts=(),
         wheels=content.wheels,
-        packages=package_names(run.profile, tuple(name for each in content.packages for name in each.names)),
+        packages=package_names(profile, tuple(name for each in content.packages for name in each.names)),
         files=tuple(file.name for file in content.files),
         provides=content.provides,
         tools=content.tools,

@@ -34,8 +34,12 @@ def _resolve(run: Run, request: ImageRequest, _: LocalImages) -> None:
 
 
 def _resolve_local(run: Run, request: ImageRequest, local: LocalImages) -> None:
-    kept = _kept(run, request)
-    image = local.resolve(request.reference, request.source, run.profile.platforms, referrers=request.referrers)
+    kept, platforms = _kept(run, request), run.profile.platforms
+    same = kept is not None and run.before is not None and run.before.platforms == platforms
+    if kept is not None and same and not request.referrers and local.unchanged(kept[0]):
+        image = kept[0]
+    else:
+        image = local.resolve(request.reference, request.source, platforms, referrers=request.referrers)
     if kept is None or run.update.moves(image.name) or image.root == kept[0].root:
         run.found.images.append(image)
     else:

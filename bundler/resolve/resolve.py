@@ -1,6 +1,7 @@
 """From a profile to a lock: every kind asked of its own resolver, all at once, all problems together."""
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
 from bundler.catalog.load import Declared
 from bundler.errors import BundleError, PinGone, ResolutionFailed
@@ -13,7 +14,7 @@ from bundler.resolve.images import image_jobs
 from bundler.resolve.revealed import reveal
 from bundler.resolve.run import Job, Resolvers, Run
 from bundler.resolve.wheels import wheel_jobs
-from bundler.sources.pins import Update
+from bundler.sources.pins import KEEP_ALL, Update
 from bundler.support import parallel
 from bundler.support.progress import Progress
 
@@ -35,14 +36,45 @@ def resolve(
     several failures come as one ResolutionFailed that names each.
     """
     run = Run(declared=declared, resolvers=resolvers, before=before, update=update, progress=progress)
-    contents = [component.content for component in declared.components]
-    images = [image for content in contents for image in content.images]
-    files = [file for content in contents for file in content.files]
-    _do([*deb_jobs(run), *wheel_jobs(run), *chart_jobs(run), *image_jobs(run, images), *file_jobs(run, files)])
+    _raise_failures(_do(_named(run)))
     _check_gone(run, refresh)  # without a chart there is nothing to look into
-    _do(image_jobs(run, reveal(run)))
+    _raise_failures(_do(image_jobs(run, reveal(run))))
     _check_gone(run, refresh)
     return _lock(run)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Survey:
+    """What of a profile could be resolved: a lock of that, and by name what could not, and why."""
+
+    lock: Lock | None
+    found: tuple[str, ...]
+    failed: tuple[tuple[str, BundleError], ...]
+
+
+def survey(declared: Declared, resolvers: Resolvers, *, progress: Progress) -> Survey:
+    """Resolve as far as sources answer; `lock` is there when all of them did."""
+    run = Run(declared=declared, resolvers=resolvers, before=None, update=KEEP_ALL, progress=progress)
+    jobs = _named(run)
+    failed = _do(jobs)
+    names = [name for name, _ in jobs]
+    if not failed:
+        jobs = image_jobs(run, reveal(run))
+        failed, names = _do(jobs), [*names, *(name for name, _ in jobs)]
+    lost = {name for name, _ in failed}
+    return Survey(
+        lock=None if failed else _lock(run),
+        found=tuple(name for name in names if name not in lost),
+        failed=tuple(failed),
+    )
+
+
+def _named(run: Run) -> list[Job]:
+    """Everything that manifests name; independent of one another."""
+    contents = [component.content for component in run.declared.components]
+    images = [image for content in contents for image in content.images]
+    files = [file for content in contents for file in content.files]
+    return [*deb_jobs(run), *wheel_jobs(run), *chart_jobs(run), *image_jobs(run, images), *file_jobs(run, files)]
 
 
 def _check_gone(run: Run, refresh: str) -> None:
@@ -50,9 +82,10 @@ def _check_gone(run: Run, refresh: str) -> None:
         raise PinGone(gone=tuple(sorted(run.found.gone)), command=refresh)
 
 
-def _do(jobs: Iterable[Job]) -> None:
+def _do(jobs: Iterable[Job]) -> list[tuple[str, BundleError]]:
+    """Run them; the names of those that failed, and why."""
     failed = parallel.each(jobs, lambda job: job[1](), jobs=_JOBS)
-    _raise_failures([(name, error) for (name, _), error in failed])
+    return [(name, error) for (name, _), error in failed]
 
 
 def _raise_failures(failed: Sequence[tuple[str, BundleError]]) -> None:

@@ -4,7 +4,7 @@ No other reader of ranges will do: npm's joins by spaces alone and has other rul
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import total_ordering
 from typing import Any
@@ -190,3 +190,19 @@ _OPERATIONS: dict[str, Callable[[_Term, Version], bool]] = {
     "~>": _near,
     "^": _compatible,
 }
+
+
+def best_version(versions: Iterable[str], wanted: str) -> str:
+    """The version that is written so, else the highest that the range admits, else nothing. Raises Malformed."""
+    admitted = Range.parse(wanted)
+    known = {text: version for text in versions if (version := version_of(text))}
+    fits = (version for version in known.values() if admitted.admits(version))
+    return wanted if wanted in known else str(max(fits, key=lambda version: (version.key, version.text), default=""))
+
+
+def version_of(text: str) -> Version | None:
+    """None for what is no version: such tags and entries are passed over, as Helm does."""
+    try:
+        return Version.parse(text)
+    except Malformed:
+        return None

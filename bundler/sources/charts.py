@@ -29,7 +29,7 @@ from bundler.sources.chart_folder import Choose, Fetch, Folder, assemble
 from bundler.sources.chart_provenance import check_provenance
 from bundler.sources.chart_registry import chart_reference, check_bytes, read_blob, stored_chart, stored_versions
 from bundler.sources.chart_repository import ChartRepositories
-from bundler.sources.chart_versions import Range, Version
+from bundler.sources.chart_versions import best_version, version_of
 from bundler.sources.images import Registry
 from bundler.transport import Request, Transport, Upstreams
 
@@ -73,26 +73,31 @@ class Charts:
         Raises ResolutionFailed for a chart without all that it depends on, InvalidDocument for a broken one,
         WrongBytes, BadSignature, NotFound, Unsupported.
         """
-        ring = self._manifests.file(keyring) if keyring else None
         if repository.startswith("oci://"):
-            return self._from_registry(repository, name, version, ring)
-        return self._from_repository(repository, name, version, ring)
+            return self._from_registry(repository, name, chart_reference(repository, name, version), keyring)
+        return self._from_repository(repository, name, version, keyring)
 
     def again(self, kept: LockedChart, *, keyring: str) -> LockedChart:
         """A locked chart as its source serves it now. Raises Gone, and what `read` raises."""
         try:
             if kept.manifest is not None:
-                reference = chart_reference(kept.repository, kept.chart, kept.version)
-                found = kept if self._registry.still_there(reference, kept.manifest.digest) else None
+                found = self._stored_again(kept, kept.manifest.digest, keyring)
+            elif keyring:
+                found, _ = self.read(kept.repository, kept.chart, kept.version, keyring=keyring)
             else:
                 found = self._listed_again(kept)
-            if found is not None and keyring:
-                found, _ = self.read(kept.repository, kept.chart, kept.version, keyring=keyring)
         except NotFound:
             found = None
-        if found is None or found.digest != kept.digest:
+        resigned = found is not None and kept.provenance not in (None, found.provenance)
+        if found is None or found.digest != kept.digest or resigned:
             raise Gone(f"{kept.name} of {kept.repository} ({kept.digest})")
         return found
+
+    def _stored_again(self, kept: LockedChart, manifest: Digest, keyring: str) -> LockedChart | None:
+        reference = chart_reference(kept.repository, kept.chart, kept.version)
+        if keyring:  # the tag may name another manifest by now
+            return self._from_registry(kept.repository, kept.chart, replace(reference, digest=manifest), keyring)[0]
+        return kept if self._registry.still_there(reference, manifest) else None
 
     def _listed_again(self, kept: LockedChart) -> LockedChart | None:
         versions = self._repositories.versions(kept.repository, kept.chart)
@@ -156,9 +161,7 @@ class Charts:
         data = self._transport.get(self._repositories.request(pin.url), limit=pin.size).body
         return check_bytes(data, pin.digest, what=pin.url)
 
-    def _from_repository(
-        self, repository: str, name: str, version: str, keyring: Path | None
-    ) -> tuple[LockedChart, bytes]:
+    def _from_repository(self, repository: str, name: str, version: str, keyring: str) -> tuple[LockedChart, bytes]:
         versions = self._repositories.versions(repository, name)
         listed = next((each for each in versions if each.version == version), None)
         if listed is None:
@@ -167,22 +170,24 @@ class Charts:
         chart = read_archive(data, name=url)
         _check(chart, name, version)
         provenance = self._repositories.provenance(url)
-        described = _proved(provenance, chart, data, keyring)
+        described = _proved(provenance, chart, data, self._ring(keyring))
         return _locked(chart, repository, data, url=url, provenance=described), data
 
     def _from_registry(
-        self, repository: str, name: str, version: str, keyring: Path | None
+        self, repository: str, name: str, reference: Reference, keyring: str
     ) -> tuple[LockedChart, bytes]:
-        reference = chart_reference(repository, name, version)
         stored = stored_chart(self._registry, reference)
         data = read_blob(self._registry, self._transport, reference, stored.archive)
         chart = read_archive(data, name=str(reference))
-        _check(chart, name, version)
+        _check(chart, name, reference.tag.replace("_", "+"))
         described = stored.provenance
         signed = read_blob(self._registry, self._transport, reference, described) if described else None
-        _proved(signed, chart, data, keyring)
+        _proved(signed, chart, data, self._ring(keyring))
         locked = _locked(chart, repository, data, provenance=described)
         return replace(locked, manifest=stored.manifest, config=stored.config), data
+
+    def _ring(self, keyring: str) -> Path | None:
+        return self._manifests.file(keyring) if keyring else None
 
 
 class _Pinned:
@@ -193,7 +198,7 @@ class _Pinned:
 
     def known(self, dependency: Dependency) -> ChartDependency:
         """The highest pin that will do. Raises ResolutionFailed."""
-        fits = _fitting((pin.version for pin in self._pins if pin.name == dependency.name), dependency.version)
+        fits = best_version((pin.version for pin in self._pins if pin.name == dependency.name), dependency.version)
         pin = next((pin for pin in self._pins if (pin.name, pin.version) == (dependency.name, fits)), None)
         if pin is None:
             raise ResolutionFailed(what=f"{dependency.name} {dependency.version}", output="no pin of the lock will do")
@@ -202,7 +207,7 @@ class _Pinned:
     def found(self, dependency: Dependency) -> ChartDependency:
         """A pin that will do, asked for where there is none yet. Raises Gone, and what Charts.read raises."""
         name, repository = dependency.name, dependency.repository
-        if not _fitting((pin.version for pin in self._pins if pin.name == name), dependency.version):
+        if not best_version((pin.version for pin in self._pins if pin.name == name), dependency.version):
             version = choose_version(self._charts, repository, name, dependency.version)
             locked, data = self._charts.read(repository, name, version)
             url = locked.url or f"oci://{chart_reference(repository, name, version)}"
@@ -228,31 +233,15 @@ def choose_version(charts: Charts, repository: str, name: str, wanted: str) -> s
 
     Raises ResolutionFailed, and what Charts.versions raises.
     """
-    if repository.startswith("oci://") and _version(wanted):
+    if repository.startswith("oci://") and version_of(wanted):
         return wanted
     versions = charts.versions(repository, name)
-    fits = _fitting(versions, wanted)
+    fits = best_version(versions, wanted)
     if not fits:
-        some = sorted(filter(None, map(_version, versions)), reverse=True)[:_SHOWN]
+        some = sorted(filter(None, map(version_of, versions)), reverse=True)[:_SHOWN]
         there = ", ".join(map(str, some)) or "none"
         raise ResolutionFailed(what=f"{name} {wanted}", output=f"{repository} has {len(versions)} versions: {there}")
     return fits
-
-
-def _fitting(versions: Iterable[str], wanted: str) -> str:
-    """The version that is written so, else the highest that the range admits, else nothing. Raises Malformed."""
-    admitted = Range.parse(wanted)
-    known = {text: version for text in versions if (version := _version(text))}
-    fits = (version for version in known.values() if admitted.admits(version))
-    return wanted if wanted in known else str(max(fits, key=lambda version: (version.key, version.text), default=""))
-
-
-def _version(text: str) -> Version | None:
-    """None for what is no version: such tags and entries are passed over, as Helm does."""
-    try:
-        return Version.parse(text)
-    except Malformed:
-        return None
 
 
 def _check(chart: Chart, name: str, version: str) -> None:

@@ -57,12 +57,12 @@ class LocalImages:
             image = choose_saved(parse_saved(saved.read(MANIFEST)), name, source=source)
         return synthesise(reference, source, image, platforms, saved)
 
-    def still_there(self, image: LockedImage, platforms: Sequence[Platform], *, referrers: bool) -> bool:
-        """Whether the source still gives the image that is locked. Raises what `resolve` does."""
-        # The id of an image in the daemon's classic store is the digest of its configuration.
-        if image.source.startswith(SCHEME) and image_id(image.source) == str(parts_of(image.synthesised)[0]):
-            return True
-        return self.resolve(image.reference, image.source, platforms, referrers=referrers).root == image.root
+    def unchanged(self, image: LockedImage) -> bool:
+        """Whether the daemon says that it has the locked image; for what only its bytes can tell, False.
+
+        The id of an image in the daemon's classic store is the digest of its configuration. Raises as `image_id`.
+        """
+        return image.source.startswith(SCHEME) and image_id(image.source) == str(parts_of(image.synthesised)[0])
 
     def find(self, image: LockedImage, descriptor: Descriptor) -> Part:
         """Where a locked blob is. Raises NotFound when the source has another image now, NotReadable, Malformed."""

@@ -77,7 +77,7 @@ class Places:
                 if place.own and not _silent(error):
                     raise
                 failures.append((place.own, error))
-                if len(order) > 1:
+                if not (place.own and place is order[-1]):
                     self._failed(registry, place, error)
         raise next((error for own, error in failures if own), failures[-1][1])
 

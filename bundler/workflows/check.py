@@ -8,20 +8,25 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bundler.archive.reader import BundleFile
+from bundler.catalog.licenses import unaccepted
+from bundler.catalog.load import Declared, load
 from bundler.closure.inputs import inputs_of, path_in, receive_inputs
 from bundler.closure.look import Looker
-from bundler.closure.proof import Proof, prove_images, prove_pins
+from bundler.closure.proof import Proof, prove_images, prove_pins, prove_skew
 from bundler.errors import DamagedContent, Incomplete
 from bundler.fetch.partial import Partial
 from bundler.fetch.tasks import Task
 from bundler.model.digest import Digest
 from bundler.model.lock import Lock
 from bundler.model.statement import BLOB_PREFIX
+from bundler.resolve.asked import stated
+from bundler.resolve.resolve import Survey, survey
 from bundler.signing.keys import PublicKey
 from bundler.signing.trust import Trust, judge
 from bundler.support.progress import Progress
 from bundler.transport import Transport
 from bundler.verify.check import layout_of, thread_buffer
+from bundler.workflows.lock import resolvers_of
 from bundler.workflows.places import Places, carried_lock, read_lock, sources_of
 
 _CHUNK = 1 << 20
@@ -67,6 +72,32 @@ def check_bundle(path: Path, *, keys: Sequence[PublicKey], threshold: int, progr
                 raise DamagedContent(path=str(path), damaged=((f"{BLOB_PREFIX}{digest.hex}", (entry.name,)),))
         paths = {digest: path_in(Path(scratch), entry) for digest, entry in inputs.items()}
         return Checked(lock=lock, proof=proof + _images(lock, paths, progress))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Surveyed:
+    """A profile as far as its sources could be asked. `proof` is of the whole where nothing failed, else of what needs
+    no source; `unaccepted` are licences, each with what has it."""
+
+    declared: Declared
+    unaccepted: tuple[tuple[str, str], ...]
+    survey: Survey
+    proof: Proof
+
+
+def check_profile(profile: str, *, places: Places, progress: Progress) -> Surveyed:
+    """Check a profile without a lock: its manifests, its licences, its versions, and each source that answers."""
+    declared = load(profile, manifests=places.manifests)
+    with resolvers_of(places, progress) as resolvers:
+        found = survey(declared, resolvers, progress=progress)
+        if found.lock is None:
+            proof = Proof(skew=prove_skew([stated(declared.profile, each) for each in declared.components]))
+        else:
+            lock = found.lock
+            inputs = inputs_of(lock.asked, lock.charts, lock.files)
+            paths = receive_inputs(inputs, resolvers, places.manifests, resolvers.scratch)
+            proof = _pins(lock, progress) + _images(lock, paths, progress)
+    return Surveyed(declared=declared, unaccepted=unaccepted(declared), survey=found, proof=proof)
 
 
 def prove_before(lock: Lock, progress: Progress) -> None:

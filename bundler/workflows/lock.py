@@ -2,7 +2,8 @@
 
 import difflib
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -54,21 +55,10 @@ def lock(
     check_licenses(declared)
     old = read_text(out, limit=LIMITS.document) if out.exists() else ""
     before = parse_lock(old, file=str(out)) if old else None
-    transport = Transport()
     refresh = f"bundle lock -p {profile} -o {out} --update"
     moves = _moves(update, before)
-    with tempfile.TemporaryDirectory(prefix="bundle-lock-") as scratch:
-        resolvers = Resolvers(
-            transport=transport,
-            registry=Registry(
-                transport=transport, upstreams=places.upstreams, realms=places.realms, note=progress.note
-            ),
-            index=PackageIndex(transport, places.upstreams),
-            upstreams=places.upstreams,
-            scratch=Path(scratch),
-        )
+    with resolvers_of(places, progress) as resolvers:
         after = resolve(declared, resolvers, before=before, update=moves, progress=progress, refresh=refresh)
-    transport.close()
     check_names(after)
     text = write_lock(after)
     changes = changes_between(before, after)
@@ -77,6 +67,21 @@ def lock(
     if text != old and not dry_run:
         write_file(out, text.encode())
     return Locked(lock=after, changes=changes, written=text != old and not dry_run)
+
+
+@contextmanager
+def resolvers_of(places: Places, progress: Progress) -> Iterator[Resolvers]:
+    """Whom to ask, with a folder that is gone afterwards."""
+    with closing(Transport()) as transport, tempfile.TemporaryDirectory(prefix="bundle-lock-") as scratch:
+        yield Resolvers(
+            transport=transport,
+            registry=Registry(
+                transport=transport, upstreams=places.upstreams, realms=places.realms, note=progress.note
+            ),
+            index=PackageIndex(transport, places.upstreams),
+            upstreams=places.upstreams,
+            scratch=Path(scratch),
+        )
 
 
 def _moves(names: Iterable[str], before: Lock | None) -> Update:

@@ -1,4 +1,4 @@
-"""Running the same work several ways in turn, and what each run takes: time, processor, memory, disk."""
+"""Running the same work several ways in turn, and what each run takes: time, processor, memory, network, disk."""
 
 import os
 import shutil
@@ -8,7 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 _SAMPLE_SECONDS = 0.02
@@ -28,21 +28,26 @@ class Way:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Run:
-    """Seconds with the final sync, processor seconds, and in bytes the memory of the largest process and the disk."""
+    """Seconds with the final sync, processor seconds, and in bytes the memory of the largest process, what the machine
+    received from the network meanwhile, the peak of the disk, and what of it was left."""
 
     seconds: float
     cpu: float
     memory: int
+    received: int
     disk: int = 0
+    left: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Measured:
-    """All runs of one way. `disk` is the peak of what its folder took, seen in the run that warmed it up."""
+    """All runs of one way. `disk` is the peak of what its folder took, and `left` what it took at the end, seen in the
+    run that warmed it up."""
 
     way: Way
     runs: tuple[Run, ...]
     disk: int
+    left: int
 
     @property
     def seconds(self) -> float:
@@ -55,6 +60,11 @@ class Measured:
     @property
     def memory(self) -> int:
         return max(run.memory for run in self.runs)
+
+    @property
+    def received(self) -> int:
+        """The least of all: whatever else the machine received meanwhile only adds to it."""
+        return min(run.received for run in self.runs)
 
 
 class Bench:
@@ -70,7 +80,7 @@ class Bench:
 
     def alternate(self, ways: Sequence[Way], runs: int) -> list[Measured]:
         """Warm up each way once, then run all of them in turn, each round beginning with another."""
-        disks = [self._run(way, watched=True).disk for way in ways]
+        warm = [self._run(way, watched=True) for way in ways]
         found: dict[str, list[Run]] = {way.name: [] for way in ways}
         for number in range(runs):
             start = number * len(ways) // runs
@@ -79,7 +89,8 @@ class Bench:
             print(f"  round {number + 1} of {runs}, load {os.getloadavg()[0]:.2f}", file=sys.stderr, flush=True)
         shutil.rmtree(self._out)
         return [
-            Measured(way=way, runs=tuple(found[way.name]), disk=disk) for way, disk in zip(ways, disks, strict=True)
+            Measured(way=way, runs=tuple(found[way.name]), disk=first.disk, left=first.left)
+            for way, first in zip(ways, warm, strict=True)
         ]
 
     def _run(self, way: Way, *, watched: bool = False) -> Run:
@@ -91,23 +102,24 @@ class Bench:
         written = sum(path.lstat().st_size for path in self._out.rglob("*") if path.is_file())
         if written < way.output:
             raise SystemExit(f"{way.name} wrote {written} bytes where {way.output} were to be: see {self._log}")
-        return Run(seconds=run.seconds, cpu=run.cpu, memory=run.memory, disk=peak.stop() if peak else 0)
+        return replace(run, disk=peak.stop(), left=_taken(self._out)) if peak else run
 
     def _timed(self, way: Way) -> Run:
         with self._log.open("wb") as log:
-            start = time.monotonic()
+            start, received = time.monotonic(), _received()
             process = subprocess.Popen(
                 ["bash", "-euo", "pipefail", "-c", way.script], env=self._variables, stdout=log, stderr=log
             )
             _, status, usage = os.wait4(process.pid, 0)
             process.returncode = os.waitstatus_to_exitcode(status)
             os.sync()
-            seconds = time.monotonic() - start
+            seconds, received = time.monotonic() - start, _received() - received
         if process.returncode != 0:
             raise SystemExit(
                 f"{way.name} failed ({process.returncode}):\n{self._log.read_text(errors='replace')[-4000:]}"
             )
-        return Run(seconds=seconds, cpu=usage.ru_utime + usage.ru_stime, memory=usage.ru_maxrss * 1024)
+        cpu = usage.ru_utime + usage.ru_stime
+        return Run(seconds=seconds, cpu=cpu, memory=usage.ru_maxrss * 1024, received=received)
 
 
 class _Peak:
@@ -146,6 +158,12 @@ def _taken(folder: Path) -> int:
 
     look(str(folder))
     return 512 * sum(blocks.values())
+
+
+def _received() -> int:
+    """Bytes that came in by all interfaces, loopback with both of its directions, headers included."""
+    lines = Path("/proc/net/dev").read_text().splitlines()[2:]
+    return sum(int(line.partition(":")[2].split()[0]) for line in lines)
 
 
 def fastest(found: Sequence[Measured], chosen: Callable[[Way], bool]) -> Measured:

@@ -11,6 +11,7 @@ from pathlib import Path
 from scripts.lab.bench_measure import Measured
 
 _MB = 1e6
+_MEMORY_LIMIT, _DISK_LIMIT = 60.0, 1.01
 _VERSION = re.compile(r"v?[0-9]+\.[0-9]+\.[0-9]+[^\s,]*")
 
 
@@ -27,6 +28,40 @@ class Target:
     @property
     def met(self) -> bool:
         return self.value >= self.limit if self.least else self.value <= self.limit
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Report:
+    """`targets` are judged from the runs that `text` shows."""
+
+    text: str
+    targets: tuple[Target, ...]
+
+
+def ratio(ours: Measured, other: Measured) -> float:
+    return ours.seconds / other.seconds
+
+
+def memory_target(verb: str, *found: Measured) -> Target:
+    peak = max(each.memory for each in found) / _MB
+    return Target(what=f"{verb}, peak memory", value=peak, limit=_MEMORY_LIMIT, unit="MB")
+
+
+def disk_target(verb: str, size: int, *found: Measured) -> Target:
+    return Target(what=f"{verb}, peak disk / size", value=max(each.disk for each in found) / size, limit=_DISK_LIMIT)
+
+
+def step_table(found: Sequence[Measured]) -> str:
+    """What one thing after the other takes; `left` is what it leaves on the disk, `beside` what it took beyond that."""
+    rows = [("", "median s", "min–max s", "CPU s", "peak MB", "received MB", "left MB", "beside MB")]
+    for each in found:
+        times = [run.seconds for run in each.runs]
+        sizes = (each.memory, each.received, each.left, each.disk - each.left)
+        span = f"{min(times):.1f}–{max(times):.1f}"
+        rows.append(
+            (each.way.name, f"{each.seconds:.1f}", span, f"{each.cpu:.1f}", *(f"{size / _MB:,.0f}" for size in sizes))
+        )
+    return _aligned(rows)
 
 
 def measured_table(found: Sequence[Measured], payload: int) -> str:

@@ -18,10 +18,11 @@ from bundler.model.lock import LockedChart
 from bundler.sources.chart_folder import Folder, assemble
 from bundler.support.progress import Silent
 from bundler.transport import Upstreams
-from bundler.workflows.create import Places, create
+from bundler.workflows.create import create
 from bundler.workflows.install import install
 from bundler.workflows.lock import lock
 from bundler.workflows.look import extract, inspect
+from bundler.workflows.places import Places
 from bundler.workflows.verify import verify
 from tests.bundles import ALICE
 from tests.charts import dependency, write_chart

@@ -150,10 +150,27 @@ def test_a_stale_lock_has_an_exit_code_of_its_own(workshop: Workshop, tmp_path: 
     said = workshop.run("diff", "shop.lock", "more.lock")
     assert "+ image lab.example/shop/image-02:1" in said
     found = json.loads(workshop.run("diff", "shop.lock", "more.lock", "--json"))
-    more = parse_lock((workshop.folder / "more.lock").read_text(), file="more.lock")
-    image = next(each for each in more.images if "image-02" in each.name)
+    after = parse_lock((workshop.folder / "more.lock").read_text(), file="more.lock")
+    image = next(each for each in after.images if "image-02" in each.name)
     assert dict(found["carry"])["images"] == sum(blob.size for blob in (image.root, *image.manifests, *image.blobs))
     assert json.loads(workshop.run("diff", "more.lock", "more.lock", "--json"))["bytes"] == 0
+
+
+def test_a_profile_is_checked_as_far_as_its_sources_answer(workshop: Workshop, tmp_path: Path) -> None:
+    """What could not be asked is named, and is no error; versions that do not fit are one."""
+    assert "resolved: 4" in workshop.run("check", "-p", "shop")
+    shop = SHOP + 'images: ["gone.example/app:1"]\nfiles: [{name: f, url: "file:nowhere", license: Secret}]\n'
+    write_tree(tmp_path, {"components/shop.yaml": shop})
+    options = ("--manifests", str(tmp_path), "--manifests", "manifests", "-p", "shop")
+    alone = Workshop(folder=workshop.folder, upstreams={**workshop.upstreams, "gone.example": "http://127.0.0.1:1"})
+    said = alone.run("check", *options)
+    assert "licence to accept: Secret, for the file f of the component shop" in said
+    assert "not checked: 2\n" in said
+    assert "  image gone.example/app:1: cannot reach http://127.0.0.1:1/" in said
+    assert "  file f: cannot read file:nowhere" in said
+    write_tree(tmp_path, {"components/shop.yaml": shop + "provides: {kubernetes: 1.36.3}\n"})
+    said = alone.run("check", *options, code=72)
+    assert "kubernetes 1.36.3 needs containerd >=2.2.0, and nothing provides it" in said
 
 
 KINDS = ("images", "charts", "wheels", "debs", "files")
@@ -166,7 +183,8 @@ def each_less(lock: Lock) -> Iterator[tuple[str, Any, Lock]]:
         for entry in entries:
             name = {"wheels": "project", "debs": "package"}.get(kind, "name")
             rest = tuple(other for other in entries if other is not entry)
-            yield getattr(entry, name), entry, replace(lock, **{kind: rest})
+            less: dict[str, Any] = {kind: rest}
+            yield getattr(entry, name), entry, replace(lock, **less)
     for wheel in lock.bootstrap.wheels:
         rest = tuple(other for other in lock.bootstrap.wheels if other is not wheel)
         yield wheel.project, wheel, replace(lock, bootstrap=replace(lock.bootstrap, wheels=rest))

@@ -2,7 +2,9 @@
 clients."""
 
 import json
+import os
 import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -254,3 +256,35 @@ def test_an_image_for_one_of_two_platforms(empty_upstream: Upstream, tmp_path: P
     with pytest.raises(ResolutionFailed, match="linux/arm64") as caught:
         locked(profile(tmp_path, "- registry.example/team/single:1"), repository.url, tmp_path / "lock")
     assert "registry.example/team/single:1" in caught.value.what
+
+
+def test_the_command_takes_mirrors(empty_upstream: Upstream, tmp_path: Path) -> None:
+    """From the option and the environment; the registry itself is not there any more when the bundle is made."""
+    Repository(url=empty_upstream.url, name="team/mirrored").image("linux/amd64", tag="1")
+    profile(tmp_path, "- registry.example/team/mirrored:1", platforms="linux/amd64")
+    bundle = (sys.executable, "-m", "bundler")
+    options = ("--manifests", tmp_path, "--upstream")
+    lock_path, gone = tmp_path / "lock", "registry.example=http://127.0.0.9:1"
+    call(*bundle, "lock", "-q", "-p", "p", "-o", lock_path, *options, f"registry.example={empty_upstream.url}")
+    mirror = f"registry.example={empty_upstream.url}"
+    create_it = (*bundle, "create", "--lock", lock_path, "-o", tmp_path / "a.bundle", *options, gone)
+    done = subprocess.run(
+        [str(part) for part in (*create_it, "--mirror", "registry.example=http://127.0.0.9:2")],
+        env={**os.environ, "BUNDLE_MIRROR": mirror},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 28, done.stderr  # an option stands instead of the variable: neither place is there
+    assert "registry.example does not answer" not in done.stderr
+    done = subprocess.run(
+        [str(part) for part in create_it],
+        env={**os.environ, "BUNDLE_MIRROR": f"registry.example=http://127.0.0.9:2 {mirror}"},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "mirror http://127.0.0.9:2 is left out" in done.stderr

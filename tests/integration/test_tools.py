@@ -6,13 +6,13 @@ import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
 from bundler.model.digest import Digest
 from bundler.model.lock import Lock, parse_lock
-from bundler.model.statement import Statement
+from bundler.model.statement import Artifact, ImageArtifact, Statement
 from bundler.workflows.look import inspect
 from tests.campaigns import Workshop
 from tests.charts import write_chart
@@ -62,9 +62,12 @@ IMAGES = ("registry.example/team/app:1.0", "local.example:5000/app:1")
 CHARTS = ("shop-1.2.0.tgz", "cache-2.1.0+build.7.tgz", "own-0.1.0.tgz")
 SIGNED = CHARTS[:2]
 WHEEL = "tiny_app-1.0-py3-none-any.whl"
+ARCHIVES = (("debian", "bookworm"), ("ubuntu", "jammy"))
 DEBS = {"bookworm": "tiny-app_1.0-1~bookworm_all.deb", "jammy": "tiny-app_1.0-1~jammy_all.deb"}
 FILES = ("notes.txt", "driver.run", "helm")
+ARTIFACTS = (WHEEL, *DEBS.values(), *FILES, "images.lock")
 DRIVER = bytes(range(256)) * 1000
+LOCK_TYPE = "application/vnd.bundle.lock.v1+yaml"
 SBOM = "application/spdx+json"
 
 
@@ -90,24 +93,45 @@ class World:
     def manifest(self, name: str) -> str:
         """The digest of an artifact's manifest."""
         if name == "images.lock":
-            listed = json.loads(call("tar", "-xOf", self.bundle, "index.json"))["manifests"][-1]["digest"]
-            nested = json.loads(call("tar", "-xOf", self.bundle, f"blobs/sha256/{listed[7:]}"))
-            kind = "application/vnd.bundle.lock.v1+yaml"
-            return str(next(each["digest"] for each in nested["manifests"] if each.get("artifactType") == kind))
-        for artifact in (*self.statement.charts, *self.statement.wheels, *self.statement.debs, *self.statement.files):
-            if name == artifact.name:
-                return str(artifact.manifest)
-        return str(next(image.root for image in self.statement.images if image.name == name))
+            nested = self._index("index.json")[-1]["digest"]  # of all artifacts that are no images
+            listed = self._index(f"blobs/sha256/{nested[7:]}")
+            return str(next(each["digest"] for each in listed if each.get("artifactType") == LOCK_TYPE))
+        if name in IMAGES:
+            return image_of(self, name)[0]
+        artifacts = (each for each in self.statement.artifacts if not isinstance(each, ImageArtifact))
+        return str(next(each.manifest for each in artifacts if each.name == name))
+
+    def _index(self, member: str) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = json.loads(call("tar", "-xOf", self.bundle, member))["manifests"]
+        return found
 
 
-def publish(archive: TinyArchive, release: str) -> dict[str, bytes]:
-    made = [make_deb("apt", "2.0-1", Essential="yes"), make_deb("tiny-app", f"1.0-1~{release}")]
-    archive.suite(release, [archive.deb(each) for each in made])
-    return {each.name: each.data for each in made[1:]}
+def declare(folder: Path, helm: Helm) -> dict[str, bytes]:
+    """The manifests, the files below them, and the chart of a folder; the bytes of the files."""
+    app = saved(*docker_image(make_tar({"./app": b"app\n"})), tags=["app:1"])
+    files = {"helm": Path(helm.program).read_bytes(), "notes.txt": b"notes\n", "app.tar": app}
+    for name in ("profiles", "components", "files"):
+        (folder / "manifests" / name).mkdir(parents=True)
+    for name, data in files.items():
+        (folder / "manifests/files" / name).write_bytes(data)
+    for place, text in (("profiles/every-kind", PROFILE), ("components/helm", HELM), ("components/app", APP)):
+        (folder / f"manifests/{place}.yaml").write_text(text)
+    write_chart(folder / "manifests/charts", "own", "0.1.0", add={"templates/pod.yaml": POD % IMAGES[1].encode()})
+    return files
 
 
-def push(helm: Helm, upstream: Upstream, folder: Path) -> dict[str, bytes]:
-    """Three charts, all signed: one for a repository, one in a registry with its provenance; their bytes."""
+def push_image(upstream: Upstream) -> tuple[dict[str, Any], dict[str, Any]]:
+    """An index of three platforms, and what refers to it by the two ways that are in use."""
+    repository = Repository(url=upstream.url, name="team/app")
+    index = repository.index([repository.image(f"linux/{each}") for each in ("amd64", "arm64", "s390x")], "1.0")
+    referrer = repository.referrer(index, SBOM, b"{}")
+    repository.fallback(index, [referrer])
+    repository.cosign(index)
+    return index, referrer
+
+
+def push_charts(helm: Helm, upstream: Upstream, server: HostileServer, folder: Path) -> dict[str, bytes]:
+    """Two signed charts in a repository, one of them in a registry too; their bytes."""
     secret, public = signing_key(helm)
     (folder / "manifests/files/charts.gpg").write_bytes(public.read_bytes())
     packed = folder / "packed"
@@ -116,7 +140,23 @@ def push(helm: Helm, upstream: Upstream, folder: Path) -> dict[str, bytes]:
         helm("package", "--sign", "--key", "Charts", "--keyring", secret, "-d", packed, chart)
     helm("push", packed / "cache-2.1.0+build.7.tgz", f"oci://{upstream.host}/charts", "--plain-http")
     helm("repo", "index", packed)
+    for path in packed.iterdir():
+        server.on(f"/stable/{path.name}", ok(path.read_bytes()))
     return {path.name: path.read_bytes() for path in packed.iterdir()}
+
+
+def publish_debs(server: HostileServer, folder: Path) -> tuple[Path, dict[str, bytes]]:
+    """A package in two distributions: the apt.conf of a machine that knows both, and the packages' bytes."""
+    made: dict[str, bytes] = {}
+    keys, lines = {}, []
+    for archive, release in ARCHIVES:
+        tiny = TinyArchive(server=server, root=f"/{archive}", origin=archive.capitalize())
+        debs = [make_deb("apt", "2.0-1", Essential="yes"), make_deb("tiny-app", f"1.0-1~{release}")]
+        tiny.suite(release, [tiny.deb(each) for each in debs])
+        made[debs[1].name] = debs[1].data
+        keys[f"{archive}.asc"] = tiny.key
+        lines.append(f"deb [signed-by={folder}/{archive}.asc] {tiny.url} {release} main")
+    return apt_machine(folder, lines, keys), made
 
 
 @pytest.fixture(scope="module")
@@ -130,35 +170,18 @@ def world(helm: Helm, empty_upstream: Upstream) -> Iterator[World]:
     with tempfile.TemporaryDirectory() as made, pytest.MonkeyPatch.context() as patch, HostileServer() as server:
         folder = Path(made)
         folder.chmod(0o755)
-        for name in ("profiles", "components", "files"):
-            (folder / "manifests" / name).mkdir(parents=True)
-        files = {"helm": Path(helm.program).read_bytes(), "notes.txt": b"notes\n"}
-        app = saved(*docker_image(make_tar({"./app": b"app\n"})), tags=["app:1"])
-        for name, data in {**files, "app.tar": app}.items():
-            (folder / "manifests/files" / name).write_bytes(data)
-        for place, text in (("profiles/every-kind", PROFILE), ("components/helm", HELM), ("components/app", APP)):
-            (folder / f"manifests/{place}.yaml").write_text(text)
-        repository = Repository(url=empty_upstream.url, name="team/app")
-        children = [repository.image(f"linux/{each}") for each in ("amd64", "arm64", "s390x")]
-        index = repository.index(children, "1.0")
-        referrer = repository.referrer(index, SBOM, b"{}")
-        repository.fallback(index, [referrer])
-        repository.cosign(index)
-        charts = push(helm, empty_upstream, folder)
-        write_chart(folder / "manifests/charts", "own", "0.1.0", add={"templates/pod.yaml": POD % IMAGES[1].encode()})
-        for name, data in {**{f"stable/{name}": data for name, data in charts.items()}, "driver.run": DRIVER}.items():
-            server.on(f"/{name}", spans(data) if name == "driver.run" else ok(data))
-        debian, ubuntu = TinyArchive(server=server), TinyArchive(server=server, root="/ubuntu", origin="Ubuntu")
-        debs = publish(debian, "bookworm") | publish(ubuntu, "jammy")
-        index_of_wheels = TinyIndex(server=server)
-        wheel = index_of_wheels.wheel("tiny-app", requires=["tiny-lib"])
-        index_of_wheels.wheel("tiny-lib")
-        lines = [f"deb [signed-by={folder}/d.asc] {debian.url} bookworm main"]
-        lines += [f"deb [signed-by={folder}/u.asc] {ubuntu.url} jammy main"]
-        patch.setenv("APT_CONFIG", str(apt_machine(folder, lines, {"d.asc": debian.key, "u.asc": ubuntu.key})))
+        sent = declare(folder, helm) | {"driver.run": DRIVER}
+        server.on("/driver.run", spans(DRIVER))
+        index, referrer = push_image(empty_upstream)
+        sent |= push_charts(helm, empty_upstream, server, folder)
+        conf, debs = publish_debs(server, folder)
+        pypi = TinyIndex(server=server)
+        sent |= debs | {WHEEL: pypi.wheel("tiny-app", requires=["tiny-lib"]).data}
+        pypi.wheel("tiny-lib")
+        patch.setenv("APT_CONFIG", str(conf))
         patch.setenv("UV_CACHE_DIR", str(folder / "uv"))
         hosts = {"registry.example": empty_upstream.url, "charts.example": server.url, "vendor.example": server.url}
-        shop = Workshop(folder=folder, upstreams=hosts | {"pypi": index_of_wheels.url})
+        shop = Workshop(folder=folder, upstreams=hosts | {"pypi": pypi.url})
         shop.run("keys", "create", "release")
         shop.run("lock", "-p", "every-kind", "-o", "images.lock")
         shop.run("create", "--lock", "images.lock", "--key", "release.key", "-o", "site.bundle")
@@ -168,7 +191,7 @@ def world(helm: Helm, empty_upstream: Upstream) -> Iterator[World]:
             folder=folder,
             lock=parse_lock(text, file="images.lock"),
             statement=inspect(folder / "site.bundle").statement,
-            sent={**files, **charts, **debs, wheel.name: wheel.data, "driver.run": DRIVER, "images.lock": text.encode()},
+            sent=sent | {"images.lock": text.encode()},
             index=index,
             referrer=referrer,
         )
@@ -204,6 +227,10 @@ def place_of(name: str) -> str:
     return f"bundle/{kind}"
 
 
+def test_every_kind_is_there(world: World) -> None:
+    assert {type(each) for each in world.statement.artifacts} == set(get_args(Artifact))
+
+
 # --- the bundle's file
 
 
@@ -216,22 +243,30 @@ def test_skopeo_reads_an_image_of_the_file(world: World, tmp_path: Path, name: s
     assert str(Digest.of((tmp_path / "manifest.json").read_bytes())) == manifest
 
 
-@pytest.mark.parametrize("name", [*IMAGES, *CHARTS, WHEEL, *DEBS.values(), *FILES, "images.lock"])
-def test_oras_shows_every_manifest_of_the_file(world: World, name: str) -> None:
-    found = call(require_go_tool("oras"), "manifest", "fetch", "--oci-layout", f"{world.bundle}@{world.manifest(name)}")
-    assert str(Digest.of(found.encode())) == world.manifest(name)
-
-
-@pytest.mark.parametrize("name", [WHEEL, *DEBS.values(), *FILES, "images.lock"])
-def test_oras_pulls_an_artifact_of_the_file(world: World, tmp_path: Path, name: str) -> None:
-    call(require_go_tool("oras"), "pull", "--oci-layout", f"{world.bundle}@{world.manifest(name)}", "-o", tmp_path)
+@pytest.mark.parametrize("name", ARTIFACTS)
+def test_oras_takes_an_artifact_out_of_the_file(world: World, tmp_path: Path, name: str) -> None:
+    fetched(world, tmp_path, name)
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {name: world.sent[name]}
 
 
 @pytest.mark.parametrize("name", CHARTS)
 def test_helm_renders_what_oras_takes_out_of_the_file(world: World, helm: Helm, tmp_path: Path, name: str) -> None:
-    call(require_go_tool("oras"), "pull", "--oci-layout", f"{world.bundle}@{world.manifest(name)}", "-o", tmp_path)
+    fetched(world, tmp_path, name)
     check_chart(world, helm, tmp_path, name)
+
+
+def fetched(world: World, folder: Path, name: str) -> None:
+    """What oras has of an artifact: it reads the manifest, then each layer under its title, which Helm does not give.
+
+    `oras pull` would do it at once for what index.json itself names; of an index below it, oras sees blobs only.
+    """
+    oras = require_go_tool("oras")
+    text = call(oras, "manifest", "fetch", "--oci-layout", f"{world.bundle}@{world.manifest(name)}")
+    assert str(Digest.of(text.encode())) == world.manifest(name)
+    for layer in json.loads(text)["layers"]:
+        ending = ".prov" if layer["mediaType"].endswith(".prov") else ""
+        title = layer.get("annotations", {}).get("org.opencontainers.image.title", f"{name}{ending}")
+        call(oras, "blob", "fetch", "--oci-layout", "-o", folder / title, f"{world.bundle}@{layer['digest']}")
 
 
 def check_chart(world: World, helm: Helm, folder: Path, name: str) -> None:
@@ -248,7 +283,7 @@ def test_oras_finds_in_the_file_what_refers_to_an_image(world: World) -> None:
     assert [each["digest"] for each in found] == [world.referrer["digest"]]
 
 
-@pytest.mark.parametrize("name", [*IMAGES])
+@pytest.mark.parametrize("name", IMAGES)
 def test_regctl_reads_an_image_of_the_unpacked_file(world: World, tmp_path: Path, name: str) -> None:
     call("tar", "-C", tmp_path, "-xf", world.bundle, "oci-layout", "index.json", "blobs")
     place = f"ocidir://{tmp_path}@{image_of(world, name)[0]}"
@@ -280,7 +315,7 @@ def test_a_platform_that_was_not_carried_is_not_there(world: World, address: str
         call(crane, "pull", "--insecure", "--platform=linux/arm64", reference, tmp_path / "arm64")
 
 
-@pytest.mark.parametrize("name", [WHEEL, *DEBS.values(), *FILES])
+@pytest.mark.parametrize("name", ARTIFACTS[:-1])
 def test_oras_pulls_an_artifact(world: World, address: str, tmp_path: Path, name: str) -> None:
     place = f"{address}/{place_of(name)}@{world.manifest(name)}"
     call(require_go_tool("oras"), "pull", "--plain-http", "-o", tmp_path, place)
@@ -295,9 +330,7 @@ def test_helm_pulls_a_chart(world: World, helm: Helm, address: str, tmp_path: Pa
     check_chart(world, helm, tmp_path, name)
 
 
-def test_helm_pulls_a_chart_by_the_name_of_its_registry(
-    world: World, helm: Helm, address: str, tmp_path: Path
-) -> None:
+def test_helm_pulls_a_chart_by_the_name_of_its_registry(world: World, helm: Helm, address: str, tmp_path: Path) -> None:
     options = ("--version", "2.1.0+build.7", "--plain-http", "--prov", "-d", tmp_path)
     helm("pull", f"oci://{address}/registry.example/charts/cache", *options)
     check_chart(world, helm, tmp_path, CHARTS[1])
@@ -315,7 +348,7 @@ def test_pip_takes_the_wheels(world: World, embedded: Running, tmp_path: Path) -
     assert sorted(path.name for path in tmp_path.iterdir()) == [WHEEL, WHEEL.replace("app", "lib")]
 
 
-@pytest.mark.parametrize(("archive", "release"), [("debian", "bookworm"), ("ubuntu", "jammy")])
+@pytest.mark.parametrize(("archive", "release"), ARCHIVES)
 def test_apt_takes_the_package_of_its_release(embedded: Running, tmp_path: Path, archive: str, release: str) -> None:
     require_program("apt-get")
     uri = f"http://127.0.0.1:{embedded.port}/apt/{archive}"

@@ -1,7 +1,7 @@
 """Charts in `create`: packed again from their folders, fetched from repositories, refused when they changed."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,7 +19,7 @@ from bundler.sources.chart_archive import pack, read_chart
 from bundler.support import files
 from bundler.support.progress import Silent
 from bundler.transport import Transport, Upstreams
-from bundler.workflows.create import Places, sources_of
+from bundler.workflows.places import Places, sources_of
 from tests.bundles import SOURCES, Blobs, bare_lock
 from tests.charts import TinyCharts, chart_files, dependency, make_chart, write_chart
 from tests.content import Made
@@ -101,6 +101,9 @@ def test_an_archive_and_its_provenance(tmp_path: Path, repository: TinyCharts, t
         fetch(chart, tmp_path / "gone", repository, transport)
 
 
+Change = Callable[[Path, TinyCharts], None]
+
+
 def more_files(folder: Path, repository: TinyCharts) -> None:
     (folder / "charts/own/more.txt").write_text("more")
 
@@ -133,7 +136,7 @@ def no_folder(folder: Path, repository: TinyCharts) -> None:
     ],
 )
 def test_what_changed_is_refused(
-    tmp_path: Path, repository: TinyCharts, transport: Transport, change, kind: type[BundleError]
+    tmp_path: Path, repository: TinyCharts, transport: Transport, change: Change, kind: type[BundleError]
 ) -> None:
     chart = packed(tmp_path, repository)
     change(tmp_path, repository)

@@ -111,9 +111,7 @@ def vendor() -> Vendor:
 @pytest.fixture
 def fetching(server: HostileServer, vendor: Vendor, tmp_path: Path) -> Iterator["Fetching"]:
     server.on("/driver.run", vendor)
-    made = Transport(
-        TransportConfig(connect_timeout=1, idle_timeout=1, backoff=0.01, backoff_limit=0.05, progress=1000)
-    )
+    made = Transport(TransportConfig(idle_timeout=20, backoff=0.01, backoff_limit=0.05, progress=1000))
     yield Fetching(url=f"{server.url}/driver.run", transport=made, out=tmp_path / "out")
     made.close()
 

@@ -359,6 +359,14 @@ def test_provenance_of_other_bytes(signed: World) -> None:
                 signed.one(chart="web", **more)
 
 
+def test_a_new_signature_moves_no_pin(signed: World) -> None:
+    request = {"chart": "web", "keyring": "file:keys.gpg"}
+    first = signed.find(request)
+    signed.server.on("/charts/web-1.0.0.tgz.prov", ok(provenance(make_chart("web"), key=OTHER)))
+    assert len(signed.find(request, before=first).gone) == 1
+    assert signed.find(request).charts != first.charts
+
+
 def test_provenance_that_nobody_signed(signed: World) -> None:
     good = provenance(make_chart("web"))
     unsigned = provenance(b"other").replace(
@@ -399,6 +407,8 @@ def test_a_signed_chart_from_a_registry(world: World) -> None:
     request = OCI | {"version": "1.0.0", "keyring": "file:keys.gpg"}
     world.store("1.0.0", data, (provenance(data), PROVENANCE))
     first = world.find(request)
+    assert world.find(request, before=first).charts == first.charts
+    world.store("1.0.0", make_chart("web", add={"more": b""}))  # the tag moves, the pin does not
     assert world.find(request, before=first).charts == first.charts
     world.store("1.0.0", data, (provenance(data, key=OTHER), PROVENANCE))
     with pytest.raises(BadSignature):

@@ -60,6 +60,7 @@ def test_the_folder_itself_may_be_a_link(files, tmp_path):
 def test_a_file_from_an_upstream(url, expected):
     upstreams = Upstreams.parse(["dl.example=http://127.0.0.1:8080/mirror"])
     found = file_source(url, manifests=Manifests(folders=()), upstreams=upstreams)
+    assert isinstance(found, Request)
     assert (found.url, found.what) == (expected, url)
 
 

@@ -1,15 +1,19 @@
 """Archives and layouts on this machine, made to mislead."""
 
+import contextlib
 import gzip
 import io
 import json
 import os
 import tarfile
+import tempfile
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from bundler.catalog.manifests import Manifests
 from bundler.errors import (
@@ -31,6 +35,7 @@ from bundler.model.reference import Reference
 from bundler.sources import tar_index
 from bundler.sources.docker_save import choose_saved, parse_saved
 from bundler.sources.local_images import LocalImages
+from bundler.sources.registry_documents import parse_artifact, parse_layout, parse_listing
 from bundler.sources.tar_index import clean, index_tar
 from tests.bundles import bare_lock
 from tests.content import CONFIG, INDEX, LAYER, MANIFEST, compact, describe, make_tar
@@ -329,3 +334,37 @@ def test_a_folder_that_is_no_layout(files: Path) -> None:
     (files / "l").mkdir()
     with pytest.raises(ResolutionFailed, match=r"no index\.json"):
         resolve(files, "oci:l")
+
+
+# --- anything at all ------------------------------------------------------------------------------------------------
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=8),
+    lambda inner: (
+        st.lists(inner, max_size=4)
+        | st.dictionaries(
+            st.sampled_from(["Config", "Layers", "RepoTags", "config", "layers", "subject", "manifests"]), inner
+        )
+    ),
+    max_leaves=12,
+)
+
+
+@given(JSON)
+def test_documents_are_read_or_refused(value: object) -> None:
+    data = json.dumps(value).encode()
+    for read in (parse_saved, parse_listing, parse_layout, lambda each: parse_artifact(each, declared=MANIFEST)):
+        with contextlib.suppress(Malformed, Unsupported):
+            read(data)
+
+
+@given(st.lists(st.tuples(st.integers(0, 6000), st.binary(min_size=1, max_size=12)), min_size=1, max_size=5))
+def test_a_damaged_archive_is_read_or_refused(changes: list[tuple[int, bytes]]) -> None:
+    data = bytearray(saved())
+    for at, piece in changes:
+        data[at * 4 : at * 4 + len(piece)] = piece
+    with tempfile.TemporaryDirectory() as folder:
+        (Path(folder) / "files").mkdir()
+        (Path(folder) / "files/a.tar").write_bytes(data)
+        with contextlib.suppress(BundleError):
+            resolve(Path(folder) / "files", "docker-archive:a.tar")

@@ -112,6 +112,10 @@ def test_what_nobody_has_is_the_registrys_to_say(setting, server, other, third):
     with pytest.raises(NotFound) as caught:
         setting.receive(descriptor)
     assert caught.value.url == server.url + path
+    server.on(path, status(503))
+    with pytest.raises(HttpFailure):
+        setting.receive(descriptor)
+    assert setting.notes == []
     server.on(path, status(403))
     with pytest.raises(AuthenticationFailed):
         setting.receive(descriptor)

@@ -1,3 +1,4 @@
+import contextlib
 import io
 import random
 import warnings
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 from bundler.errors import Malformed, WrongBytes
 from bundler.model.digest import Digest
 from bundler.model.limits import LIMITS
-from bundler.sources.wheel_file import fetched_metadata, remote_metadata, wheel_metadata
+from bundler.sources.wheel_file import fetched_metadata, remote_metadata, requires_of, wheel_metadata
 from bundler.transport import Request, Transport
 from tests.content import make_wheel
 from tests.hostile_server import Answer, HostileServer, ok, ranged
@@ -113,3 +114,25 @@ def test_a_server_without_ranges_is_read_to_the_end() -> None:
     with HostileServer() as server:
         request = Request(url=server.on("/a.whl", ok(made.data)))
         assert remote_metadata(Transport(), request, size=len(made.data), project="app") == made.description
+
+
+def test_what_a_resolver_reads_of_metadata() -> None:
+    text = (
+        b"Metadata-Version: 2.4\nName: app\nrequires-dist: lib >=1,\n        <2\nClassifier: x\n"
+        b"Requires-Python: >=3.9\r\nProvides-Extra: fast\nRequires-Dist: \xc3\xa9 ; extra == 'fast'\nRequires-Dist:\n"
+        b"\nRequires-Dist: of-the-description\n"
+    )
+    assert requires_of(text) == (
+        "Requires-Dist: lib >=1, <2",
+        "Requires-Python: >=3.9",
+        "Provides-Extra: fast",
+        "Requires-Dist: \u00e9 ; extra == 'fast'",
+    )
+    with pytest.raises(Malformed):
+        requires_of(b"Requires-Dist: " + b"x" * 2000)
+
+
+@given(data=st.binary(max_size=200))
+def test_any_metadata_is_read_or_refused(data: bytes) -> None:
+    with contextlib.suppress(Malformed):
+        assert all(": " in line for line in requires_of(data))

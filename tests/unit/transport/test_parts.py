@@ -1,13 +1,14 @@
 """Parts of a body: which version they are of, sizes that nobody has to read for, and what a server may answer."""
 
 import random
+import socket
 from collections.abc import Mapping
 
 import pytest
 
 from bundler.errors import HttpFailure, NotFound, TooLarge, Unreachable, UnsafeRedirect, WrongBytes
 from bundler.transport import Changed, NoRanges, Request, Transport, Version
-from tests.hostile_server import Bytes, chunked, head, ok, ranged, raw, redirect, status
+from tests.hostile_server import Bytes, Seen, chunked, head, ok, ranged, raw, redirect, status
 from tests.upstreams import spans
 
 BODY = random.Random(3).randbytes(3_000_000)
@@ -97,7 +98,7 @@ def test_without_patience_the_first_failure_is_told(server, transport, pauses):
 
 
 def test_less_than_was_asked_for_is_asked_for_again(server, transport):
-    def short(seen, client):
+    def short(seen: Seen, client: socket.socket) -> bool:
         first = int(seen.headers["range"][6:].partition("-")[0])
         end = min(first + 300, 1000)
         headers = {"Content-Range": f"bytes {first}-{end - 1}/{len(BODY)}", "Content-Length": end - first}
@@ -137,7 +138,7 @@ def test_more_than_was_asked_for_is_refused(server, transport):
         ({"etag": '"a\r"'}, {"etag": '"b"'}, True),
     ],
 )
-def test_version(before: Mapping[str, str], after: Mapping[str, str], same: bool):
+def test_version(before: Mapping[str, str], after: Mapping[str, str], same: bool) -> None:
     version = Version()
     version.check(before)
     if same:

@@ -24,9 +24,10 @@ from bundler.signing.keys import SigningKey
 from bundler.support import files, parallel
 from bundler.support.progress import Silent
 from bundler.workflows import create as module
-from bundler.workflows.create import Created, Places
+from bundler.workflows.create import Created
 from bundler.workflows.create import create as run
 from bundler.workflows.install import install
+from bundler.workflows.places import Places
 from bundler.workflows.verify import verify
 from tests.bundles import ALICE, BOB, SOURCES, bare_lock
 
