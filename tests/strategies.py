@@ -147,11 +147,12 @@ values = st.dictionaries(st.text(max_size=3), _json, max_size=2).map(
     lambda value: json.dumps(value, sort_keys=True, separators=(",", ":"))
 )
 _repositories = st.sampled_from(["https://charts.example/stable", "oci://registry.example/charts", "file:web"])
-dependencies = _sized(ChartDependency, name=labels, version=segments, url=st.just("https://charts.example/a.tgz"))
+chart_names = repositories.map(lambda path: path.rpartition("/")[2].replace("_", "-"))
+dependencies = _sized(ChartDependency, name=chart_names, version=segments, url=st.just("https://charts.example/a.tgz"))
 charts = _sized(
     LockedChart,
-    chart=repositories.map(lambda path: path.rpartition("/")[2].replace("_", "-")),
-    version=segments,
+    chart=chart_names,
+    version=segments.map(lambda text: text.replace("~", "-")),
     repository=_repositories,
     url=st.sampled_from(["", "https://charts.example/web-1.tgz"]),
     metadata=values,
@@ -170,7 +171,7 @@ asked = st.builds(
     charts=_some(
         st.builds(
             AskedChart,
-            chart=labels,
+            chart=chart_names,
             version=segments,
             release=labels,
             namespace=labels,
@@ -210,15 +211,17 @@ files = _sized(
         "{}{}".format, st.sampled_from(["https://files.example/", "file:"]), _text(_ALNUM + "/%?=&~'\"\\", 1)
     ).filter(lambda url: not url.startswith("file:") or ("?" not in url and "" not in url[5:].split("/"))),
 )
+package_names = st.sampled_from(["nginx", "g++", "libc6=1:2.36-9+deb12u1", "libc6:amd64"])
 targets = st.builds(
     LockedTarget,
     archive=labels,
     release=labels,
     architecture=labels,
-    base=_some(segments),
+    base=_some(package_names),
     installed=st.booleans(),
+    chosen=st.dictionaries(package_names, package_names, max_size=2).map(lambda pairs: tuple(sorted(pairs.items()))),
     roles=_some(
-        st.builds(PackageRole, role=st.just("") | labels, names=_some(st.just("nginx"))),
+        st.builds(PackageRole, role=st.just("") | labels, names=_some(package_names)),
         unique_by=lambda role: role.role,
     ),
 )

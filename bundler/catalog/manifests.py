@@ -1,5 +1,6 @@
 """Where manifests are looked for: several folders, the first that has a name wins."""
 
+import difflib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,7 +40,9 @@ class Manifests:
             if path.exists():
                 return path
         places = ", ".join(str(folder / kind) for folder in self.folders) or "no folder at all"
-        raise NotReadable(path=f"{name}.yaml", why=f"it is not in {places}")
+        close = difflib.get_close_matches(name, self.names(kind), n=3, cutoff=0.5)
+        advice = f"Close to it: {', '.join(close)}." if close else "`bundle catalog` lists the names."
+        raise NotReadable(path=f"{name}.yaml", why=f"it is not in {places}", advice=advice)
 
     def names(self, kind: str) -> tuple[str, ...]:
         """The names of all manifests of a kind, sorted."""

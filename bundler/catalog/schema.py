@@ -160,7 +160,7 @@ def _file_entry() -> Schema:
         signature=_url("A detached OpenPGP signature over it."),
         keyring=_file("The keys that may have made the signature, below files/."),
     )
-    checksums["dependentRequired"] = {"signature": ["keyring"], "keyring": ["signature"]}
+    checksums["dependentRequired"] = {"signature": ["keyring"]}
     return _object(
         "A file.",
         ("name", "url"),

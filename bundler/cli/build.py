@@ -11,20 +11,28 @@ from bundler.cli.options import (
     json_option,
     manifests_option,
     mirror_option,
+    names_of,
     pairs,
     quiet_option,
     realm_option,
     signing_key,
     upstream_option,
 )
-from bundler.cli.progress import human, progress_of
+from bundler.cli.progress import counts_of, human, progress_of
 from bundler.errors import Usage
 
 _JOBS = 4
 
 
 @click.command()
-@click.option("-p", "--profile", required=True, metavar="PROFILE", help="A profile's name, or the path of its file.")
+@click.option(
+    "-p",
+    "--profile",
+    required=True,
+    metavar="PROFILE",
+    shell_complete=names_of("profiles"),
+    help="A profile's name, or the path of its file.",
+)
 @click.option("-o", "--output", type=PATH, default=Path("images.lock"), show_default=True, help="The lock to write.")
 @click.option(
     "--update",
@@ -76,6 +84,7 @@ def lock(
         upstreams=Upstreams.parse(upstreams, mirrors),
         realms=pairs(realms, "--realm"),
     )
+    first = not output.exists()
     with progress_of("lock", quiet=quiet) as progress:
         done = run(profile, output, places=places, update=update, dry_run=dry_run, check=check, progress=progress)
     if as_json:
@@ -84,6 +93,9 @@ def lock(
             for each in done.changes
         ]
         click.echo(json.dumps({"lock": str(output), "written": done.written, "changes": changes}, indent=2))
+        return
+    if first and done.written:
+        click.echo(f"wrote {output}: {counts_of(done.lock)}")
         return
     for change in done.changes:
         click.echo(str(change))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from bundler.cli.options import json_option, manifests_option
+from bundler.cli.options import json_option, manifests_option, names_of
 
 if TYPE_CHECKING:
     from bundler.model.component import Content, FileRequest
@@ -56,7 +56,7 @@ def catalog(ctx: click.Context, manifests: tuple[Path, ...], as_json: bool) -> N
 
 
 @catalog.command()
-@click.argument("name")
+@click.argument("name", shell_complete=names_of("components", "profiles"))
 @manifests_option
 @json_option
 @click.pass_context
@@ -87,7 +87,7 @@ def show(ctx: click.Context, name: str, manifests: tuple[Path, ...], as_json: bo
 @catalog.command()
 @click.argument("kind", type=click.Choice(["component", "profile"]))
 def schema(kind: str) -> None:
-    """Print the JSON schema of component or profile manifests, for editors.
+    """Print the JSON schema of manifests, for editors.
 
     \b
     Example:

@@ -10,6 +10,7 @@ from bundler.cli.options import (
     PATH,
     json_option,
     manifests_option,
+    names_of,
     pairs,
     quiet_option,
     realm_option,
@@ -17,7 +18,7 @@ from bundler.cli.options import (
     trust_option,
     upstream_option,
 )
-from bundler.cli.progress import human, progress_of
+from bundler.cli.progress import counted, counts_of, human, progress_of
 from bundler.errors import Incomplete, Usage
 
 if TYPE_CHECKING:
@@ -26,7 +27,13 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("file", type=PATH, default=Path("images.lock"))
-@click.option("-p", "--profile", metavar="PROFILE", help="Instead of FILE: a profile, as far as its sources answer.")
+@click.option(
+    "-p",
+    "--profile",
+    metavar="PROFILE",
+    shell_complete=names_of("profiles"),
+    help="Instead of FILE: a profile, as far as its sources answer.",
+)
 @trust_option
 @threshold_option(1)
 @manifests_option
@@ -63,8 +70,7 @@ def check(
     from bundler.signing.keys import read_public_key
     from bundler.transport import Upstreams
     from bundler.workflows.check import check_bundle, check_lock, check_profile
-    from bundler.workflows.diff import is_bundle
-    from bundler.workflows.places import Places
+    from bundler.workflows.places import Places, is_bundle
 
     places = Places(
         manifests=Manifests.of(manifests), upstreams=Upstreams.parse(upstreams), realms=pairs(realms, "--realm")
@@ -127,13 +133,12 @@ def _print(file: Path, done: "Checked", *, everything: bool) -> None:
         click.echo(f"not seen: {note}")
     hints = sum(finding.severity is Severity.HINT for finding in proof.findings)
     if hints and not everything:
-        click.echo(f"{hints} images only with other values of the charts (--all shows them)")
+        click.echo(f"{counted(hints, 'image')} only with other values of the charts (--all shows them)")
     if not proof.errors:
-        click.echo(
-            f"{file}: complete. {len(lock.images)} images, {len(lock.charts)} charts ({proof.renders} renders, "
-            f"{proof.uses} places that name an image), {len(lock.wheels)} wheels, {len(lock.debs)} packages, "
-            f"{len(lock.files)} files"
-        )
+        click.echo(f"{file} is complete: {counts_of(lock)}")
+        if lock.charts:
+            uses = counted(proof.uses, "place")
+            click.echo(f"  {counted(proof.renders, 'render')} of the charts, {uses} where an image is named")
 
 
 def _tell_profile(done: "Surveyed", *, as_json: bool) -> None:

@@ -23,7 +23,7 @@ _COMMANDS = {
     "inspect": ("bundler.cli.look", "List what a bundle holds."),
     "extract": ("bundler.cli.look", "Take one artifact out of a bundle."),
     "install": ("bundler.cli.site", "Fill a site's store from a bundle and switch to it."),
-    "serve": ("bundler.cli.site", "Serve an installed site: PyPI, apt, images, files."),
+    "serve": ("bundler.cli.site", "Serve an installed site: PyPI, apt, images, charts, files."),
     "completion": ("bundler.cli.completion", "Print the completion script of a shell."),
 }
 
@@ -73,7 +73,9 @@ def main(arguments: list[str] | None = None) -> int:
         error.show()
         return error.exit_code
     except (KeyboardInterrupt, click.Abort):
-        click.echo("\ninterrupted; `create` and `install` go on where they stopped when run again", err=True)
+        started = (sys.argv[1:] if arguments is None else arguments)[:1]
+        resumed = started in (["create"], ["install"])
+        click.echo(f"interrupted{'; the same command goes on where it stopped' if resumed else ''}", err=True)
         return 130
     except SystemExit as error:
         # The end of a completion; or the reader of our output has gone, as `| head` does: click changes stdout then.

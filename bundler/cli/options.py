@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from bundler.errors import Malformed, Usage
+from bundler.errors import BundleError, Malformed, Usage
 from bundler.support.files import read_file
 
 if TYPE_CHECKING:
@@ -17,7 +17,12 @@ F = TypeVar("F", bound=Callable[..., Any])
 PATH = click.Path(path_type=Path, readable=False)  # our own errors say more than click's
 
 jobs_option = click.option(
-    "-j", "--jobs", type=click.IntRange(1, 64), default=None, help="Work on this many artifacts at once."
+    "-j",
+    "--jobs",
+    type=click.IntRange(1, 64),
+    default=None,
+    metavar="N",
+    help="Work on this many artifacts at once.",
 )
 quiet_option = click.option("-q", "--quiet", is_flag=True, help="No progress, no notes.")
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, for scripts.")
@@ -64,11 +69,27 @@ realm_option = click.option(
 )
 
 
+def names_of(*kinds: str) -> Callable[[click.Context, click.Parameter, str], list[str]]:
+    """Completes the names of manifests: `components`, `profiles`."""
+
+    def complete(ctx: click.Context, _: click.Parameter, incomplete: str) -> list[str]:
+        from bundler.catalog.manifests import Manifests
+
+        try:
+            found = Manifests.of(ctx.params.get("manifests") or ())
+        except BundleError:
+            return []
+        return [name for kind in kinds for name in found.names(kind) if name.startswith(incomplete)]
+
+    return complete
+
+
 def threshold_option(default: int | None) -> Callable[[F], F]:
     return click.option(
         "--threshold",
         type=click.IntRange(1, 16),
         default=default,
+        metavar="N",
         help="How many of the trusted keys must have signed.  [1]",
     )
 

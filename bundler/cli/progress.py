@@ -1,15 +1,19 @@
 """Progress for people: a bar on a terminal, a line now and then in a log, nothing when quiet. All of it on stderr."""
 
+import os
 import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from bundler.support import clock
 from bundler.support.progress import Progress, Silent
+
+if TYPE_CHECKING:
+    from bundler.model.lock import Lock
 
 _LINE_SECONDS = 10.0
 _NAMES = 2  # artifacts named beside the bar
@@ -21,11 +25,16 @@ def progress_of(verb: str, *, quiet: bool) -> Iterator[Progress]:
     if quiet:
         yield Silent()
         return
-    shown = Bar(verb) if sys.stderr.isatty() else Lines(verb)
+    shown = Bar(verb) if _has_room() else Lines(verb)
     try:
         yield shown
     finally:
         shown.close()
+
+
+def _has_room() -> bool:
+    """Whether stderr is a terminal that knows its size: on a serial console without one, tqdm shows nothing."""
+    return sys.stderr.isatty() and 0 not in os.get_terminal_size(sys.stderr.fileno())
 
 
 class Bar:
@@ -118,6 +127,23 @@ def human(count: float) -> str:
             return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
         count /= 1000
     return f"{count:.1f} TB"
+
+
+def counted(count: int, noun: str) -> str:
+    """`1 image`, `2 images`."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
+def counts_of(lock: "Lock") -> str:
+    """What a lock names, by kind."""
+    kinds = (
+        (len(lock.images), "image"),
+        (len(lock.charts), "chart"),
+        (len(lock.wheels), "wheel"),
+        (len(lock.debs), "package"),
+        (len(lock.files), "file"),
+    )
+    return ", ".join(counted(count, noun) for count, noun in kinds if count) or "it names nothing"
 
 
 def _short(name: str) -> str:

@@ -73,7 +73,7 @@ def install(
 @click.option("--tls-key", type=PATH, default=None, help="Its private key (PEM).")
 @quiet_option
 def serve(root: Path, listen: str, tls_cert: Path | None, tls_key: Path | None, quiet: bool) -> None:
-    """Serve an installed site: PyPI, apt, container images, files.
+    """Serve an installed site: PyPI, apt, container images, Helm charts, files.
 
     For bootstrap, demonstrations and tests. A new release that `install` switches to is served at once. The front page
     at / shows how clients are set up.

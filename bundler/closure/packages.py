@@ -30,12 +30,22 @@ def prove_packages(lock: Lock) -> tuple[Missing, ...]:
 
 def missing_by_relations(lock: Lock) -> tuple[Missing, ...]:
     """What is asked for, and what that depends on, and is not there."""
-    return tuple(sorted(missing for scope in _scopes(lock) for missing in scope.missing(lock.asked)))
+    found = (missing for scope in _scopes(lock) for missing in scope.missing(lock.asked))
+    return tuple(sorted((*_without_hosts(lock), *found)))
 
 
 def missing_by_apt(lock: Lock) -> tuple[Missing, ...]:
     """What apt says is not there, one run for each role of each target."""
     return tuple(sorted({missing for scope in _scopes(lock) for missing in _refused_by_apt(scope, lock.asked)}))
+
+
+def _without_hosts(lock: Lock) -> Iterator[Missing]:
+    """What a component asks for and no host of any target does."""
+    known = {name for target in lock.targets for role in target.roles for name in role.names}
+    for asked in lock.asked:
+        for name in asked.packages:
+            if name not in known:
+                yield Missing(kind=DEB, target=lock.profile, name=name, wanted_by=(f"component {asked.component}",))
 
 
 def _scopes(lock: Lock) -> Iterator[Scope]:

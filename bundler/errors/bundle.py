@@ -20,6 +20,10 @@ class NotABundle(BundleError):
     def summary(self) -> str:
         return f"{self.path} is not a bundle: {self.why}"
 
+    @property
+    def hint(self) -> str:
+        return "Give the file that `bundle create` made. Locks are read by `bundle check` and `bundle diff`."
+
 
 @dataclass(kw_only=True, eq=False)
 class TruncatedBundle(BundleError):

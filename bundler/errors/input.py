@@ -48,6 +48,7 @@ class NotReadable(BundleError):
     exit_code: ClassVar[int] = 12
     path: str
     why: str
+    advice: str = "Check the path and its permissions."
 
     @property
     def summary(self) -> str:
@@ -55,7 +56,7 @@ class NotReadable(BundleError):
 
     @property
     def hint(self) -> str:
-        return "Check the path and its permissions."
+        return self.advice
 
 
 @dataclass(kw_only=True, eq=False)

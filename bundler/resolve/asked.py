@@ -5,7 +5,7 @@ from dataclasses import replace
 from typing import Any
 
 from bundler.model.asked import Asked, AskedChart
-from bundler.model.component import KERNEL, ChartRequest, Component, Variant
+from bundler.model.component import KERNEL, ChartRequest, Component, PackageSet, Variant
 from bundler.model.profile import Profile
 from bundler.resolve.run import Run
 
@@ -29,12 +29,18 @@ def stated(profile: Profile, component: Component) -> Asked:
         revealed=(),
         charts=(),
         wheels=content.wheels,
-        packages=package_names(profile, tuple(name for each in content.packages for name in each.names)),
+        packages=package_names(
+            profile, tuple(name for each in content.packages if _is_for(each, profile) for name in each.names)
+        ),
         files=tuple(file.name for file in content.files),
         provides=content.provides,
         tools=content.tools,
         silences=content.silences,
     )
+
+
+def _is_for(packages: PackageSet, profile: Profile) -> bool:
+    return not packages.releases or any(target.release in packages.releases for target in profile.packages)
 
 
 def package_names(profile: Profile, names: tuple[str, ...]) -> tuple[str, ...]:

@@ -22,7 +22,8 @@ def read_file(path: Path, *, limit: int) -> bytes:
     except OSError as error:
         raise NotReadable(path=str(path), why=error.strerror or str(error)) from None
     if len(data) > limit:
-        raise NotReadable(path=str(path), why=f"it is larger than {limit} bytes")
+        advice = "Check that it is the file that was meant."
+        raise NotReadable(path=str(path), why=f"it is larger than {limit} bytes", advice=advice)
     return data
 
 

@@ -6,6 +6,7 @@ import threading
 from collections.abc import Collection, Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import requests
 
@@ -16,7 +17,7 @@ from bundler.transport.attempts import Attempts
 from bundler.transport.connection import CURRENT, Adapter, Exchange
 from bundler.transport.failures import WIRE_ERRORS, translate
 from bundler.transport.request import PartSink, Request, Response, Sink, TransportConfig
-from bundler.transport.urls import follow, origin_of, redact, split_userinfo
+from bundler.transport.urls import Origin, follow, origin_of, redact, split_userinfo
 from bundler.transport.version import NoRanges, Version
 
 _BUFFER = 512 << 10  # one read; a cut loses at most this, a larger one saves little CPU (64 KiB costs a quarter more)
@@ -37,6 +38,7 @@ class Transport:
         self._local = threading.local()
         self._lock = threading.Lock()
         self._sessions: list[requests.Session] = []
+        self._environments: dict[Origin, Mapping[str, Any]] = {}
         self._received = 0
 
     @property
@@ -199,7 +201,7 @@ class Transport:
         token = CURRENT.set(exchange)
         try:
             prepared = requests.Request(request.method, url, headers={**fixed, **headers}, data=request.body).prepare()
-            settings = session.merge_environment_settings(url, {}, True, None, None)
+            settings = self._environment(session, url)
             authorities = _authorities(settings["verify"])
             response = session.get_adapter(url).send(
                 prepared,
@@ -214,6 +216,14 @@ class Transport:
         finally:
             CURRENT.reset(token)
         return Answer(request=request, url=url, response=response, exchange=exchange, config=config, count=self._count)
+
+    def _environment(self, session: requests.Session, url: str) -> Mapping[str, Any]:
+        """What the environment says of a server's proxies and authorities. Asked once for each: the answer takes longer
+        than sending a request."""
+        origin = origin_of(url)
+        if origin not in self._environments:
+            self._environments[origin] = session.merge_environment_settings(url, {}, True, None, None)
+        return self._environments[origin]
 
     def _session(self) -> requests.Session:
         """This thread's session. Only its adapter and its reading of the environment are used: its own `send` follows

@@ -13,9 +13,7 @@ from bundler.model.statement_parser import parse_statement
 from bundler.resolve.changes import Change, changes_between
 from bundler.signing.trust import check_signers
 from bundler.verify.check import layout_of
-from bundler.workflows.places import carried_lock, read_lock
-
-_USTAR = slice(257, 262)  # where a tar says that it is one
+from bundler.workflows.places import carried_lock, is_bundle, read_lock
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,15 +55,6 @@ def lock_of(path: Path) -> Lock:
         check_signers(statement, signed)
         layout = layout_of(file, statement, len(signed.statement))
         return carried_lock(file, statement, layout)
-
-
-def is_bundle(path: Path) -> bool:
-    """Whether a file is a tar, as every bundle is. A lock is text."""
-    try:
-        with path.open("rb") as file:
-            return file.read(512)[_USTAR] == b"ustar"
-    except OSError:
-        return False  # who reads it next says why
 
 
 def _carry(new: Contents, held: set[Digest]) -> Counter[str]:

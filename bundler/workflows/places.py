@@ -8,7 +8,7 @@ from bundler.archive.contents import chart_reference
 from bundler.archive.layout import Layout
 from bundler.archive.reader import BundleFile
 from bundler.catalog.manifests import Manifests
-from bundler.errors import DamagedContent
+from bundler.errors import DamagedContent, Usage
 from bundler.fetch.cache import Cache
 from bundler.fetch.pool import Sources
 from bundler.model.digest import Digest
@@ -24,6 +24,8 @@ from bundler.support.files import read_text
 from bundler.support.progress import Progress
 from bundler.transport import Transport, Upstreams
 
+_USTAR = slice(257, 262)  # where a tar says that it is one
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Places:
@@ -36,10 +38,22 @@ class Places:
 
 
 def read_lock(path: Path) -> Lock:
-    """Raises NotReadable, InvalidDocument, and NameConflict for what could not stand side by side on a site."""
+    """Raises NotReadable, InvalidDocument, Usage for a bundle, and NameConflict for what could not stand side by side
+    on a site."""
+    if is_bundle(path):
+        raise Usage(message=f"{path} is a bundle, and a lock is needed", advice="`bundle lock` writes locks.")
     lock = parse_lock(read_text(path, limit=LIMITS.document), file=str(path))
     check_names(lock)
     return lock
+
+
+def is_bundle(path: Path) -> bool:
+    """Whether a file is a tar, as every bundle is. A lock is text."""
+    try:
+        with path.open("rb") as file:
+            return file.read(512)[_USTAR] == b"ustar"
+    except OSError:
+        return False  # who reads it next says why
 
 
 def carried_lock(file: BundleFile, statement: Statement, layout: Layout) -> Lock:

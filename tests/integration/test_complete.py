@@ -92,7 +92,7 @@ def test_the_lock_finds_the_images_that_charts_show(workshop: Workshop) -> None:
     assert [str(image) for asked in lock.asked for image in asked.revealed] == shown
     said = workshop.run("check", "shop.lock", "--all")
     assert "hint: image lab.example/shop/image-02:1" in said
-    assert "complete. 2 images, 1 charts" in said
+    assert "is complete: 2 images, 1 chart" in said
 
 
 def test_a_bundle_proves_itself_from_what_is_in_it(workshop: Workshop) -> None:

@@ -35,6 +35,7 @@ def test_quickstart(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     at = -1
     for expected in (
+        "images.lock is complete: 1 image, ",
         "the bundle is signed",
         "routes here: 0",
         "Signature Verified Successfully",
@@ -54,7 +55,8 @@ def test_using_it(upstream: Upstream, tmp_path: Path) -> None:
     shutil.copytree(ROOT / "manifests", tmp_path / "manifests")
     environment = {**ENVIRONMENT, "BUNDLE_UPSTREAM": f"docker.io={upstream.url}"}
     commands = [command for command in COMMANDS if command.startswith("bundle ")]
-    assert [command.split()[1] for command in commands] == ["keys", "lock", "create", "verify", "install", "serve"]
+    verbs = ["keys", "lock", "check", "create", "verify", "install", "serve"]
+    assert [command.split()[1] for command in commands] == verbs
     for command in commands[:-1]:
         words = command.replace("/srv/site", "site").split()
         done = subprocess.run(

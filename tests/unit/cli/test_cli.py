@@ -212,6 +212,8 @@ def test_completion_scripts(shell: str, capsys: pytest.CaptureFixture[str]) -> N
         ("bundle keys cr", {"create"}),
         ("bundle verify --tr", {"--trust"}),
         ("bundle completion z", {"zsh"}),
+        ("bundle lock -p qui", {"quickstart"}),
+        ("bundle catalog show metall", {"metallb"}),
     ],
 )
 def test_completions(words: str, expected: set[str]) -> None:

@@ -218,6 +218,11 @@ def test_no_package_of_a_complete_lock_can_go_unnoticed(packages: list[tuple[str
         assert each.package in {missing.name for missing in missing_by_relations(without(lock, each.package))}
 
 
+def test_what_no_host_asks_for_is_missing_too() -> None:
+    lock = replace(COMPLETE, asked=(*COMPLETE.asked, asked("more", "lib", "forgotten")))
+    assert [str(each) for each in prove_packages(lock)] == ["deb forgotten for bare, wanted by component more"]
+
+
 def test_a_finding_in_one_line() -> None:
     few = Missing(kind="deb", target="debian/bookworm/amd64", name="lib", wanted_by=("a 1 (lib)", "b 1 (lib)"))
     assert str(few) == "deb lib for debian/bookworm/amd64, wanted by a 1 (lib), b 1 (lib)"

@@ -15,23 +15,14 @@ from bundler.cli.main import main
 from bundler.errors import bundle as bundle_errors
 from bundler.errors import trust as trust_errors
 from bundler.errors.base import BundleError
+from bundler.model.lock_text import write_lock
 from bundler.signing.keys import PublicKey
-from tests.bundles import ALICE, BOB, tiny_bundle
+from tests.bundles import ALICE, BOB, bare_lock, tiny_bundle
 from tests.lab import ROOT, require_program
 
 PAGE = (ROOT / "docs/trust.md").read_text()
 BLOCKS = re.findall(r"```sh\n(.*?)```", PAGE, re.DOTALL)
-LOCK = """\
-lockVersion: 1
-profile: demo
-release: {line: demo, number: 1}
-platforms: [linux/amd64]
-bootstrap: {python: [], wheels: []}
-images: []
-wheels: []
-debs: []
-files: []
-"""
+LOCK = write_lock(bare_lock(profile="demo"))
 
 
 def commands(text: str) -> str:

@@ -137,7 +137,7 @@ WRONG = [
     ("version: 1:2.10-3", "version: '1:'"),
     ("architecture: amd64", "architecture: AMD64"),
     ("archive: debian", "archive: https://archive.example"),
-    ("suite: bookworm", "suite: bookworm/updates"),
+    ("suite: bookworm", "suite: bookworm/../updates"),
     ("release: bookworm", "release: ''"),
     ("path: pool/main/", "path: ../"),
     ("path: pool/main/", "path: /"),

@@ -149,4 +149,5 @@ def test_architectures_share_what_is_for_all(site: Site) -> None:
 
 def test_nothing_is_asked_of_a_release_that_no_set_is_for(site: Site) -> None:
     site.component("app", "names: [app], releases: [trixie]")
-    assert site.lock().targets == ()
+    lock = site.lock()
+    assert (lock.targets, [asked.packages for asked in lock.asked]) == ((), [()])
