@@ -4,7 +4,7 @@ Pure: the same lock gives the same contents, byte for byte, anywhere.
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from bundler.archive import oci
 from bundler.errors import Malformed
@@ -69,6 +69,9 @@ class _Shelf:
             )
         return descriptor
 
+    def known(self, digest: Digest) -> Descriptor:
+        return self.documents.get(digest) or self.payloads[digest]
+
     def ordered(self) -> tuple[Descriptor, ...]:
         return tuple(shelf[digest] for shelf in (self.documents, self.payloads) for digest in sorted(shelf))
 
@@ -76,47 +79,29 @@ class _Shelf:
 def contents_of(lock: Lock) -> Contents:
     """Raises Malformed when the lock gives one digest two sizes."""
     shelf = _Shelf()
-    images = [_image(shelf, image) for image in sorted(lock.images, key=lambda image: image.name)]
-    named = [
-        (image.name, image.root)
-        for image in sorted(lock.images, key=lambda image: image.name)
-        if image.reference.about is None  # a signature under a name would be unpacked as an image
-    ]
+    ordered = sorted(lock.images, key=lambda image: image.name)
+    images = [_image(shelf, image) for image in ordered]
+    # A signature under a name would be unpacked as an image.
+    named = [(image.name, image.root) for image in ordered if image.reference.about is None]
     charts = [_chart(shelf, chart) for chart in sorted(lock.charts, key=lambda chart: chart.name)]
     wheels = [_wheel(shelf, wheel) for wheel in sorted(lock.wheels, key=lambda wheel: wheel.name)]
     debs = [_deb(shelf, deb) for deb in sorted(lock.debs, key=lambda deb: (deb.archive, deb.release, deb.name))]
     files = [_file(shelf, file) for file in sorted(lock.files, key=lambda file: file.name)]
-    text = shelf.write(LOCK_TYPE, write_lock(lock).encode())
-    whole = shelf.write(
-        oci.MANIFEST_TYPE,
-        oci.artifact_manifest(
-            artifact_type=LOCK_TYPE,
-            config=shelf.write(oci.EMPTY_TYPE, oci.EMPTY),
-            layer=text,
-            title="images.lock",
-            annotations={},
+    text, carried = _lock(shelf, lock)
+    nested = shelf.write(
+        oci.INDEX_TYPE,
+        oci.nested_index(
+            [
+                (carried, LOCK_TYPE),
+                *_listed(shelf, oci.CHART_CONFIG_TYPE, charts),
+                *_listed(shelf, WHEEL_TYPE, wheels),
+                *_listed(shelf, DEB_TYPE, debs),
+                *_listed(shelf, FILE_TYPE, files),
+                *((image.root, "") for image in ordered if image.reference.about is not None),
+                *((shelf.known(digest), "") for image in images for digest in image.referrers),
+            ]
         ),
     )
-    manifests = [
-        (whole, LOCK_TYPE),
-        *(
-            (shelf.documents[artifact.manifest], kind)
-            for kind, artifacts in (
-                (oci.CHART_CONFIG_TYPE, charts),
-                (WHEEL_TYPE, wheels),
-                (DEB_TYPE, debs),
-                (FILE_TYPE, files),
-            )
-            for artifact in artifacts
-        ),
-        *(
-            (image.root, "")
-            for image in sorted(lock.images, key=lambda image: image.name)
-            if image.reference.about is not None
-        ),
-        *((shelf.documents[digest], "") for image in images for digest in image.referrers),
-    ]
-    nested = shelf.write(oci.INDEX_TYPE, oci.nested_index(manifests))
     return Contents(
         index=oci.layout_index(named, nested, platforms=lock.platforms),
         blobs=shelf.ordered(),
@@ -130,6 +115,22 @@ def contents_of(lock: Lock) -> Contents:
     )
 
 
+def _lock(shelf: _Shelf, lock: Lock) -> tuple[Descriptor, Descriptor]:
+    """The lock itself, and its manifest: from it the bundle is proved complete without anything else."""
+    text = shelf.write(LOCK_TYPE, write_lock(lock).encode())
+    config = shelf.write(oci.EMPTY_TYPE, oci.EMPTY)
+    manifest = oci.artifact_manifest(
+        artifact_type=LOCK_TYPE, config=config, layer=text, title="images.lock", annotations={}
+    )
+    return text, shelf.write(oci.MANIFEST_TYPE, manifest)
+
+
+def _listed(
+    shelf: _Shelf, kind: str, artifacts: Iterable[ChartArtifact | WheelArtifact | DebArtifact | FileArtifact]
+) -> list[tuple[Descriptor, str]]:
+    return [(replace(shelf.known(artifact.manifest), media_type=oci.MANIFEST_TYPE), kind) for artifact in artifacts]
+
+
 def is_config(media_type: str) -> bool:
     """Whether an image's blob is its config: a small document that readers want first."""
     return ".config." in media_type or media_type == "application/vnd.docker.container.image.v1+json"
@@ -137,7 +138,7 @@ def is_config(media_type: str) -> bool:
 
 def _image(shelf: _Shelf, image: LockedImage) -> ImageArtifact:
     others = (each for each in image.manifests if each.digest != image.root.digest)
-    manifests = (image.root, *others, *image.referrers)
+    manifests = (image.root, *sorted(others), *sorted(image.referrers))
     if image.synthesised:
         shelf.write(image.root.media_type, image.synthesised.encode())
     for descriptor in manifests:

@@ -67,7 +67,7 @@ def nested_index(manifests: Iterable[tuple[Descriptor, str]]) -> bytes:
 
 
 def layout_index(
-    images: Iterable[tuple[str, Descriptor]], nested: Descriptor | None, *, platforms: Iterable[Platform]
+    images: Iterable[tuple[str, Descriptor]], nested: Descriptor, *, platforms: Iterable[Platform]
 ) -> bytes:
     """index.json: images under their full references, then the nested index, which has no name.
 
@@ -75,7 +75,7 @@ def layout_index(
     """
     named = [_plain(descriptor, annotations={REF_NAME: name}) for name, descriptor in images]
     annotations = {PLATFORMS: ",".join(map(str, platforms))}
-    return _index([*named, *([_plain(nested)] if nested else [])], annotations=annotations)
+    return _index([*named, _plain(nested)], annotations=annotations)
 
 
 def _index(descriptors: Iterable[Mapping[str, Any]], **more: Any) -> bytes:

@@ -66,4 +66,5 @@ class Manifests:
             if path.exists():
                 return path
         places = ", ".join(str(folder / kind) for folder in self.folders) or "no folder at all"
-        raise NotReadable(path=url, why=f"it is not in {places}")
+        advice = "Name the folder that has it with --manifests."
+        raise NotReadable(path=url, why=f"it is not in {places}", advice=advice)

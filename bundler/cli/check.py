@@ -18,8 +18,9 @@ from bundler.cli.options import (
     trust_option,
     upstream_option,
 )
-from bundler.cli.progress import counted, counts_of, human, progress_of
+from bundler.cli.progress import counts_of, human, progress_of
 from bundler.errors import Incomplete, Usage
+from bundler.support.progress import counted
 
 if TYPE_CHECKING:
     from bundler.workflows.check import Checked, Surveyed

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from bundler.support import clock
-from bundler.support.progress import Progress, Silent
+from bundler.support.progress import Progress, Silent, counted
 
 if TYPE_CHECKING:
     from bundler.model.lock import Lock
@@ -127,11 +127,6 @@ def human(count: float) -> str:
             return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
         count /= 1000
     return f"{count:.1f} TB"
-
-
-def counted(count: int, noun: str) -> str:
-    """`1 image`, `2 images`."""
-    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
 def counts_of(lock: "Lock") -> str:

@@ -145,7 +145,8 @@ class _Bench:
                 ("Set the pull policy to IfNotPresent in the chart's values."),
             )
         if use.reference.digest is None and use.reference.tag == "latest":
-            yield Kind.LATEST, Severity.WARNING, "no version: what was latest when it was locked; the kubelet asks for it at each start", _PIN
+            why = "no version: what was latest when it was locked; the kubelet asks for it at each start"
+            yield Kind.LATEST, Severity.WARNING, why, _PIN
 
     def _unnamed(self, use: Use) -> Iterator[_Verdict]:
         """A text that is no image name: computed at run time, or broken."""

@@ -62,7 +62,8 @@ class Looker:
     def _chart(self, chart: AskedChart) -> Seen:
         if self._helm is None:
             why = "no component of the profile carries helm (tools: {helm: …})"
-            raise NotReadable(path=f"the chart {chart.chart}", why=why)
+            advice = "Choose a component that does, as the catalog's `helm` does, in the profile."
+            raise NotReadable(path=f"the chart {chart.chart}", why=why, advice=advice)
         helm, path = program(self._helm, self._files[self._helm.file]), self._charts[chart.chart, chart.version]
         release = Release(
             name=chart.release,

@@ -6,7 +6,7 @@ from bundler.errors import NameConflict
 from bundler.model.digest import Digest
 from bundler.model.reference import Reference, site_host
 
-ARTIFACTS = "bundle"  # the site's repositories of what is no image: bundle/wheel, bundle/deb, bundle/file, bundle/chart/*
+ARTIFACTS = "bundle"  # the site's repositories of what is no image: bundle/wheel, bundle/chart/NAME, …
 COMPONENT = "main"  # of every apt archive
 CHECKSUMS = "SHA256SUMS"
 

@@ -21,7 +21,7 @@ def reveal(run: Run) -> list[ImageRequest]:
     fresh = [each for each in asked if not _known(run, each, asked)]
     if any(each.charts or each.tools for each in fresh):
         inputs = inputs_of(asked, run.found.charts, run.found.files)
-        run.progress.note(f"looking into {len(inputs)} charts and tools for the images that they need")
+        run.progress.note(f"looking into charts and tools ({len(inputs)}) for the images that they need")
         paths = receive_inputs(inputs, run.resolvers, run.declared.manifests, run.resolvers.scratch)
         looker = Looker(asked, run.found.charts, run.found.files, paths)
         for each in fresh:

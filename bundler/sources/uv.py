@@ -4,6 +4,7 @@ import os
 import re
 import sys
 import tempfile
+import threading
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,8 @@ _USERINFO = re.compile(r"(?<=://)[^/\s]+@")
 # Variables that say how to reach the network and where to cache. Any other of uv's could add an index, files or
 # constraints that nobody sees in the profile.
 _HEEDED = {"UV_CACHE_DIR", "UV_HTTP_TIMEOUT", "UV_NATIVE_TLS", "UV_OFFLINE", "UV_SYSTEM_CERTS"}
+# uv asks sysconfig where it is. Before Python 3.12 that fills its table without a lock: a second thread reads half of it.
+_FINDING = threading.Lock()
 
 Pins = Mapping[NormalizedName, str]
 
@@ -111,7 +114,8 @@ def _uv_program() -> str:
     except ImportError:
         return "uv"
     try:
-        return str(find_uv_bin())
+        with _FINDING:
+            return str(find_uv_bin())
     except FileNotFoundError:
         raise ToolMissing(tool="uv", needed_for=NEEDED_FOR) from None
 

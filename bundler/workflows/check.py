@@ -13,7 +13,7 @@ from bundler.catalog.load import Declared, load
 from bundler.closure.inputs import inputs_of, path_in, receive_inputs
 from bundler.closure.look import Looker
 from bundler.closure.proof import Proof, prove_images, prove_pins, prove_skew
-from bundler.errors import DamagedContent, Incomplete
+from bundler.errors import ChartChanged, DamagedContent, Incomplete
 from bundler.fetch.partial import Partial
 from bundler.fetch.tasks import Task
 from bundler.model.digest import Digest
@@ -23,7 +23,7 @@ from bundler.resolve.asked import stated
 from bundler.resolve.resolve import Survey, survey
 from bundler.signing.keys import PublicKey
 from bundler.signing.trust import Trust, judge
-from bundler.support.progress import Progress
+from bundler.support.progress import Progress, counted
 from bundler.transport import Transport
 from bundler.verify.check import layout_of, thread_buffer
 from bundler.workflows.lock import resolvers_of
@@ -46,8 +46,12 @@ def check_lock(path: Path, *, places: Places, progress: Progress) -> Checked:
         sources = sources_of(places, transport, progress)
         inputs = inputs_of(lock.asked, lock.charts, lock.files)
         if inputs:
-            progress.note(f"fetching {len(inputs)} charts and tools to look into")
-        paths = receive_inputs(inputs, sources, places.manifests, Path(scratch))
+            progress.note(f"fetching charts and tools ({len(inputs)}) to look into")
+        try:
+            paths = receive_inputs(inputs, sources, places.manifests, Path(scratch))
+        except ChartChanged as changed:
+            changed.command = f"bundle lock -p {lock.profile} -o {path} --update"
+            raise
         return Checked(lock=lock, proof=proof + _images(lock, paths, progress))
 
 
@@ -126,14 +130,16 @@ def prove_within(lock: Lock, tasks: Sequence[Task], partial: Partial, progress: 
 
 
 def _pins(lock: Lock, progress: Progress) -> Proof:
-    progress.note(f"proving {len(lock.wheels)} wheels and {len(lock.debs)} packages from the lock alone")
+    kinds = ((len(lock.wheels), "wheel"), (len(lock.debs), "package"))
+    if found := " and ".join(counted(count, noun) for count, noun in kinds if count):
+        progress.note(f"proving {found} from the lock alone")
     return prove_pins(lock)
 
 
 def _images(lock: Lock, paths: Mapping[Digest, Path], progress: Progress) -> Proof:
     charts = sum(len(asked.charts) for asked in lock.asked)
     if charts:
-        progress.note(f"rendering {charts} charts")
+        progress.note(f"rendering {counted(charts, 'chart')}")
     return prove_images(lock, Looker(lock.asked, lock.charts, lock.files, paths))
 
 

@@ -23,6 +23,7 @@ class Way:
     tool: str = ""
     output: int = 0
     single: bool = False  # its output is one file
+    digests: bool = True  # its output has what the images' digests are of: their manifests, byte for byte
     aside: bool = False  # shown, but it does not do quite the same
 
 

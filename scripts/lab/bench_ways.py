@@ -132,9 +132,15 @@ def file_ways(images: Images, directories: Sequence[Measured]) -> list[Way]:
         best = fastest(directories, lambda way, tool=tool: way.tool == tool).way  # type: ignore[misc]
         script = f"mkdir $OUT/images\n(OUT=$OUT/images\n{best.script}\n)\ntar -C $OUT/images -cf $OUT/site.tar ."
         ways.append(Way(name=f"{best.name}; tar", script=script, tool=tool, output=2 * images.payload, single=True))
-    tarball = f"{_crane_all(images)} $OUT/site.tar"
     ways.append(
-        Way(name="crane pull (docker-archive)", script=tarball, tool="crane", output=images.payload, single=True)
+        Way(
+            name="crane pull (docker-archive, no manifests)",
+            script=f"{_crane_all(images)} $OUT/site.tar",
+            tool="crane",
+            output=images.payload,
+            single=True,
+            digests=False,
+        )
     )
     for tool, command in _ARCHIVES.items():
         name = f"{command.name}, xargs -P ({len(images.references)} files)"

@@ -13,7 +13,7 @@ import pytest
 
 from scripts.lab.bench_measure import Bench, Way, fastest
 from scripts.lab.bench_report import Target, target_table
-from tests.lab import ROOT, SCRIPTS, require_go_tool, require_program
+from tests.lab import ROOT, SCRIPTS, lab_program, require_go_tool, require_program
 
 
 @pytest.fixture
@@ -38,7 +38,15 @@ def test_memory_disk_and_processor_are_seen(bench: Bench) -> None:
     (found,) = bench.alternate([Way(name="way", script=script, output=8 << 20)], 1)
     assert 96 << 20 <= found.memory < 160 << 20
     assert 16 << 20 <= found.disk < 17 << 20
+    assert 8 << 20 <= found.left < 9 << 20
     assert 0 < found.cpu < 5
+
+
+def test_what_comes_over_the_network_is_seen(bench: Bench) -> None:
+    with sender(bytes(8 << 20)) as port:
+        read = f"exec 7<>/dev/tcp/127.0.0.1/{port}; printf x >&7; head -c 8388608 <&7 >/dev/null"
+        (found,) = bench.alternate([Way(name="way", script=read)], 2)
+    assert found.received >= 8 << 20
 
 
 @pytest.mark.parametrize(("script", "says"), [("echo this >&2; exit 3", "this"), ("true", "wrote 0 bytes")])
@@ -144,5 +152,24 @@ def test_a_run_on_next_to_nothing_shows_every_contender_and_target(tmp_path: Pat
     ):
         assert f"| {contender}" in done.stdout, contender
     targets = done.stdout.partition("### Targets")[2].strip().splitlines()[2:]
-    assert len(targets) == 10
+    assert len(targets) == 11
     assert all(line.endswith(("| met    |", "| MISSED |")) or " met |" in line for line in targets)
+
+
+@pytest.mark.long
+def test_a_whole_platform_step_by_step_and_two_of_its_images_beside_the_others(tmp_path: Path) -> None:
+    require_program("skopeo")
+    require_go_tool("crane")
+    lab_program("helm")
+    work = tmp_path / "work"
+    options = ["--small", "--images", "2", "--runs", "1", "--work", str(work)]
+    done = subprocess.run([SCRIPTS / "bench", "platform", *options], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    rows = {line.split("|")[1].strip(): line for line in done.stdout.splitlines() if line.startswith("| ")}
+    for step in ("lock", "check LOCK", "create", "verify", "check BUNDLE", "install", "bundle", "skopeo sync dir:"):
+        assert step in rows, step
+    received, left = (int(cell.replace(",", "")) * 10**6 for cell in rows["create"].split("|")[6:8])
+    size = (work / "platform.bundle").stat().st_size
+    assert left == pytest.approx(size, abs=2 * 10**6)
+    assert received >= 0.95 * size
+    assert subprocess.run(["pgrep", "-f", str(work)], check=False, capture_output=True).stdout == b""  # all stopped

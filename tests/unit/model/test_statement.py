@@ -22,9 +22,8 @@ Change = Callable[[dict[str, Any]], object]
 def test_round_trip(statement: Statement) -> None:
     data = write_statement(statement)
     assert parse_statement(data, path="x") == statement
-    assert len(statement.artifacts) == sum(
-        len(group) for group in (statement.images, statement.wheels, statement.debs, statement.files)
-    )
+    kinds = (statement.images, statement.charts, statement.wheels, statement.debs, statement.files)
+    assert statement.artifacts == tuple(artifact for kind in kinds for artifact in kind)
     for image in statement.images:
         assert image.reference == Reference.parse(image.name)
 

@@ -404,7 +404,7 @@ def test_a_further_archive_is_held_to_its_own_key(machine: Machine) -> None:
     other = TinyArchive(server=machine.server, root="/cuda", origin="NVIDIA")
     other.flat("", [package("toolkit")])
     upstreams = (f"cuda={other.url}",)
-    with pytest.raises(ResolutionFailed, match="NO_PUBKEY|not signed"):
+    with pytest.raises(ResolutionFailed, match=r"NO_PUBKEY|not signed"):
         machine.resolve("toolkit", target=cuda(machine, "/", machine.main.key), upstreams=upstreams)
     with pytest.raises(ResolutionFailed, match="--upstream cuda=URL"):
         machine.resolve("toolkit", target=cuda(machine, "/", other.key))
