@@ -59,7 +59,7 @@ def check(
 
     Every chart is rendered by the locked helm, and every image that anything names must be in FILE; wheels and
     packages are resolved again from FILE alone; versions are matched by a table. `create` proves the same. Programs
-    out of a bundle are run, so its signatures are judged first.
+    out of a bundle are run, so its signatures are judged first. Without FILE it is images.lock.
 
     \b
     Example:
@@ -200,7 +200,8 @@ def diff(first: Path, second: Path, as_json: bool) -> None:
         click.echo(json.dumps(facts, indent=2))
         return
     for change in found.changes:
-        click.echo(change.line)
+        same = "  (other targets or other bytes)" if change.before == change.after else ""
+        click.echo(f"{change.line}{same}")
     if not found.changes:
         click.echo("the same pins")
     carry = ", ".join(f"{kind} {human(count)}" for kind, count in found.carry) or "nothing"

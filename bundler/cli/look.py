@@ -118,11 +118,13 @@ def inspect(file: Path, as_json: bool) -> None:
 def extract(file: Path, name: str, output: Path | None, trust: tuple[Path, ...], threshold: int) -> None:
     """Take one artifact out of a bundle, without an installation.
 
-    NAME is as `bundle inspect` shows it. The signatures and the artifact's own digest are proved first.
+    NAME is as `bundle inspect` shows it; images.lock is the lock that the bundle was made from. The signatures and the
+    artifact's own digest are proved first.
 
     \b
     Example:
       bundle extract site.bundle welcome.html --trust release.pub
+      bundle extract site.bundle images.lock --trust release.pub -o old.lock
     """
     from bundler.model.names import check_segment
     from bundler.signing.keys import read_public_key

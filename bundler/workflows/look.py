@@ -23,6 +23,8 @@ from bundler.signing.trust import Trust, check_signers, judge
 from bundler.support import files
 from bundler.verify.check import layout_of, thread_buffer
 
+LOCK_NAME = "images.lock"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
@@ -97,24 +99,33 @@ def kind_of(artifact: Artifact) -> str:
 def extract(path: Path, name: str, out: Path, *, keys: tuple[PublicKey, ...], threshold: int) -> int:
     """Write one artifact that is one file to `out`, proved by the signed statement; gives its size in bytes.
 
-    Raises NoSuchArtifact, Unsupported for images, DamagedContent, and the trust errors.
+    `images.lock` is the lock that the bundle was made from, unless an artifact has that name. Raises
+    NoSuchArtifact, Unsupported for images, DamagedContent, and the trust errors.
     """
     with BundleFile(path) as file:
         signed = file.front()
         statement = judge(Trust(keys=keys, threshold=threshold), signed).statement
         layout = layout_of(file, statement, len(signed.statement))
-        artifact = find(statement, name)
-        if isinstance(artifact, ImageArtifact):
+        digest = _found(statement, name)
+        if digest is None:
             raise Unsupported(
                 what=f"extracting the image {name} as one file",
                 why=f"The bundle is an OCI layout: skopeo copy oci-archive:{path}:{name} oci:DIR",
             )
-        place = layout.place(f"blobs/sha256/{artifact.digest.hex}")
-        _write(file, place, artifact, out)
+        place = layout.place(f"{BLOB_PREFIX}{digest.hex}")
+        _write(file, place, name, digest, out)
     return place.member.size
 
 
-def _write(file: BundleFile, place: Place, artifact: Artifact, out: Path) -> None:
+def _found(statement: Statement, name: str) -> Digest | None:
+    """The digest of an artifact's one file; None of an image, which is several."""
+    if name == LOCK_NAME and all(artifact.name != name for artifact in statement.artifacts):
+        return statement.lock
+    artifact = find(statement, name)
+    return None if isinstance(artifact, ImageArtifact) else artifact.digest
+
+
+def _write(file: BundleFile, place: Place, name: str, digest: Digest, out: Path) -> None:
     """Write a body beside `out`, hash it on the way, and give it its name only when it is proved."""
     beside = out.with_name(f".{out.name}.{os.getpid()}.new")
     sha256 = hashlib.sha256()
@@ -129,8 +140,8 @@ def _write(file: BundleFile, place: Place, artifact: Artifact, out: Path) -> Non
                 file.stream(place, take, thread_buffer())
                 target.flush()
                 files.sync_file(target.fileno())
-            if sha256.hexdigest() != artifact_digest(artifact).hex:
-                raise DamagedContent(path=file.path, damaged=((place.member.name, (artifact.name,)),))
+            if sha256.hexdigest() != digest.hex:
+                raise DamagedContent(path=file.path, damaged=((place.member.name, (name,)),))
             beside.rename(out)
         finally:
             beside.unlink(missing_ok=True)

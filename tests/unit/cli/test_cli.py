@@ -1,9 +1,12 @@
 """The command line as a contract: help, exit codes, one line per error, silence where scripts listen."""
 
+import fcntl
 import json
 import os
+import struct
 import subprocess
 import sys
+import termios
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,6 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from bundler.cli.main import cli, main
+from bundler.model.lock_text import write_lock
 from tests.bundles import ALICE, BOB, TinyBundle, tiny_bundle
 from tests.lab import ROOT
 
@@ -112,6 +116,8 @@ def test_extract(made: TinyBundle, capsys: pytest.CaptureFixture[str]) -> None:
     assert Path("notes.txt").read_bytes() == b"notes\n"
     assert main(["extract", "tiny.bundle", "notes.txt", "-o", "copy", *trust]) == 0
     assert Path("copy").read_bytes() == b"notes\n"
+    assert main(["extract", "tiny.bundle", "images.lock", *trust]) == 0
+    assert Path("images.lock").read_text() == write_lock(made.lock)
     before = sorted(Path().iterdir())
     Path("folder").mkdir()
     for arguments, code in {
@@ -184,6 +190,42 @@ def test_errors_are_short(made: TinyBundle, capsys: pytest.CaptureFixture[str]) 
     assert err.startswith("error [TruncatedBundle]: broken.bundle ends after ")
     assert "  what to do: " in err
     assert "\x1b" not in err
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "said"),
+    [
+        ("create --lock tiny.bundle -o x", 2, "tiny.bundle is a bundle, and a lock is needed"),
+        ("verify alice.pub --trust alice.pub", 40, "Locks are read by `bundle check` and `bundle diff`."),
+        ("verify tiny.bundle --trust tiny.bundle", 12, "Check that it is the file that was meant."),
+        ("lock -p quikstart", 12, "Close to it: quickstart."),
+        ("check tiny.bundle", 2, "give at least one --trust NAME.pub"),
+    ],
+)
+def test_the_wrong_file(made: TinyBundle, capsys: pytest.CaptureFixture[str], words: str, code: int, said: str) -> None:
+    assert main(words.split()) == code
+    out, err = capsys.readouterr()
+    assert (out, said in err) == ("", True), err
+    assert not Path("x").exists()
+
+
+@pytest.mark.parametrize(("rows", "columns", "expected"), [(40, 120, "%|"), (0, 0, "note")])
+def test_progress_on_a_terminal(rows: int, columns: int, expected: str) -> None:
+    """A bar; lines for logs where the terminal has no size, as serial consoles do, for there tqdm shows nothing."""
+    ours, theirs = os.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
+    code = (
+        "from bundler.cli.progress import progress_of\n"
+        "with progress_of('verify', quiet=False) as progress:\n"
+        "    progress.expect(100)\n    progress.advance(50)\n    progress.note('note')\n"
+    )
+    variables = {**os.environ, "PYTHONPATH": str(ROOT)}
+    subprocess.run([sys.executable, "-c", code], stdout=theirs, stderr=theirs, env=variables, check=True)
+    os.close(theirs)
+    shown = os.read(ours, 65536).decode()
+    os.close(ours)
+    assert expected in shown
+    assert ("%|" in shown) == (rows > 0)
 
 
 def test_a_fault_of_the_tool(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

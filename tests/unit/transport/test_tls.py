@@ -7,6 +7,7 @@ import ssl
 from datetime import UTC, datetime, timedelta
 
 import pytest
+import requests
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -115,6 +116,26 @@ def tunnel(host: str, port: int) -> Answer:
                     ways[source].sendall(data)
 
     return answer
+
+
+def test_the_environment_is_asked_once_for_each_server(server, transport, monkeypatch):
+    """And each server gets its own answer: one is reached by the proxy, another is not."""
+    asked = []
+    ask = requests.Session.merge_environment_settings
+
+    def merge(session, url, *rest):
+        asked.append(url)
+        return ask(session, url, *rest)
+
+    monkeypatch.setattr(requests.Session, "merge_environment_settings", merge)
+    monkeypatch.setenv("http_proxy", server.url)
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    server.on("http://example.invalid/a", ok(b"by proxy"))
+    straight = server.on("/b", ok(b"straight"))
+    for _ in range(3):
+        assert transport.get(Request(url="http://example.invalid/a"), limit=9).body == b"by proxy"
+        assert transport.get(Request(url=straight), limit=9).body == b"straight"
+    assert asked == ["http://example.invalid/a", straight]
 
 
 def test_tls_through_a_proxy(server, secure, certificate, transport, monkeypatch):
