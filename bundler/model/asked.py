@@ -5,20 +5,12 @@ The proof of completeness starts here, so that it needs no manifest: a lock, or 
 
 from dataclasses import dataclass
 
-from bundler.model.component import (
-    Silence,
-    ToolRequest,
-    Variant,
-    check_chart_name,
-    check_package,
-    check_tool,
-    parse_requirement,
-    parse_silence,
-    parse_tool,
-)
+from bundler.model.component import Silence, ToolRequest, Variant
+from bundler.model.component_parser import parse_silence, parse_tool
 from bundler.model.document import Fields
 from bundler.model.names import check_label, check_segment, check_version
 from bundler.model.reference import Reference
+from bundler.model.scalars import check_chart_name, check_package, check_tool, parse_requirement
 from bundler.model.values import check_values
 
 

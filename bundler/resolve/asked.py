@@ -5,8 +5,9 @@ from dataclasses import replace
 from typing import Any
 
 from bundler.model.asked import Asked, AskedChart
-from bundler.model.component import KERNEL, ChartRequest, Component, PackageSet, Variant
+from bundler.model.component import ChartRequest, Component, PackageSet, Variant
 from bundler.model.profile import Profile
+from bundler.model.scalars import KERNEL
 from bundler.resolve.run import Run
 
 

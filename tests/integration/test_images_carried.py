@@ -16,7 +16,8 @@ from bundler.catalog.manifests import Manifests
 from bundler.errors import PinGone, ResolutionFailed
 from bundler.model.digest import Digest
 from bundler.model.limits import LIMITS
-from bundler.model.lock import Lock, parse_lock
+from bundler.model.lock import Lock
+from bundler.model.lock_parser import parse_lock
 from bundler.support.files import read_text
 from bundler.support.progress import Silent
 from bundler.transport import Upstreams
