@@ -30,8 +30,8 @@ class AskedChart:
 class Asked:
     """What a component asks for, as the profile chose it: by this the closure is proved, without any manifest.
 
-    `images` are those that its manifest names, `revealed` those that its charts showed when they were rendered, and
-    that its tools named; `files` are names; `packages` are names for apt.
+    `images` are those that its manifest names, `revealed` those that its charts showed when they were rendered, that
+    its tools named, and that are signatures of others; `files` are names; `packages` are names for apt.
     """
 
     component: str

@@ -22,7 +22,7 @@ _USERINFO = re.compile(r"(?<=://)[^/\s]+@")
 # Variables that say how to reach the network and where to cache. Any other of uv's could add an index, files or
 # constraints that nobody sees in the profile.
 _HEEDED = {"UV_CACHE_DIR", "UV_HTTP_TIMEOUT", "UV_NATIVE_TLS", "UV_OFFLINE", "UV_SYSTEM_CERTS"}
-# uv asks sysconfig where it is, which before Python 3.12 fills its table without a lock: another thread reads half of it.
+# uv asks sysconfig where it is; before Python 3.12 that fills its table without a lock, and threads read half of it.
 _FINDING = threading.Lock()
 
 Pins = Mapping[NormalizedName, str]
