@@ -5,7 +5,8 @@ from pathlib import Path
 
 from bundler.catalog.manifests import Manifests
 from bundler.errors import InvalidDocument, Malformed, NotReadable, Problem
-from bundler.model.component import Component, parse_component
+from bundler.model.component import Component
+from bundler.model.component_parser import parse_component
 from bundler.model.limits import LIMITS
 from bundler.model.profile import Choice, Profile, parse_profile
 from bundler.support.files import read_text

@@ -5,20 +5,12 @@ The proof of completeness starts here, so that it needs no manifest: a lock, or 
 
 from dataclasses import dataclass
 
-from bundler.model.component import (
-    Silence,
-    ToolRequest,
-    Variant,
-    check_chart_name,
-    check_package,
-    check_tool,
-    parse_requirement,
-    parse_silence,
-    parse_tool,
-)
+from bundler.model.component import Silence, ToolRequest, Variant
+from bundler.model.component_parser import parse_silence, parse_tool
 from bundler.model.document import Fields
 from bundler.model.names import check_label, check_segment, check_version
 from bundler.model.reference import Reference
+from bundler.model.scalars import check_chart_name, check_package, check_tool, parse_requirement
 from bundler.model.values import check_values
 
 
@@ -38,8 +30,8 @@ class AskedChart:
 class Asked:
     """What a component asks for, as the profile chose it: by this the closure is proved, without any manifest.
 
-    `images` are those that its manifest names, `revealed` those that its charts showed when they were rendered, and
-    that its tools named; `files` are names; `packages` are names for apt.
+    `images` are those that its manifest names, `revealed` those that its charts showed when they were rendered, that
+    its tools named, and that are signatures of others; `files` are names; `packages` are names for apt.
     """
 
     component: str

@@ -4,10 +4,10 @@ import re
 from dataclasses import dataclass
 
 from bundler.errors import Malformed
-from bundler.model.component import check_license, check_line, check_local, parse_requirement
 from bundler.model.document import Fields, Reader
 from bundler.model.names import check_label, check_version
 from bundler.model.platform import Platform
+from bundler.model.scalars import check_license, check_line, check_local, parse_requirement
 
 _PYTHON = re.compile(r"3\.(?:[89]|[1-9][0-9])")
 _GLIBC = re.compile(r"manylinux_2_([1-9][0-9])|manylinux2014")

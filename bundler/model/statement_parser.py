@@ -3,7 +3,6 @@
 from collections.abc import Iterable
 
 from bundler.errors import InvalidDocument, Malformed, MalformedStatement, NewerToolNeeded
-from bundler.model.component import check_chart_name
 from bundler.model.digest import Digest
 from bundler.model.document import Fields, Reader
 from bundler.model.limits import LIMITS
@@ -11,6 +10,7 @@ from bundler.model.names import check_label, check_segment, check_version
 from bundler.model.platform import Platform
 from bundler.model.profile import parse_release
 from bundler.model.reference import Reference
+from bundler.model.scalars import check_chart_name
 from bundler.model.statement import (
     BLOB_PREFIX,
     FEATURES,

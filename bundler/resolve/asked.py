@@ -1,12 +1,15 @@
 """What each component asks for, as the lock says it."""
 
 import json
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
 from bundler.model.asked import Asked, AskedChart
-from bundler.model.component import KERNEL, ChartRequest, Component, PackageSet, Variant
+from bundler.model.component import ChartRequest, Component, PackageSet, Variant
 from bundler.model.profile import Profile
+from bundler.model.reference import Reference
+from bundler.model.scalars import KERNEL
 from bundler.resolve.run import Run
 
 
@@ -14,7 +17,7 @@ def asked_of(run: Run, component: Component) -> Asked:
     """All that it asks for, by what was found so far."""
     return replace(
         stated(run.profile, component),
-        revealed=run.found.revealed.get(component.name, ()),
+        revealed=tuple(sorted({*run.found.revealed.get(component.name, ()), *_attached(run, component)}, key=str)),
         charts=tuple(_chart(run, chart) for chart in component.content.charts),
     )
 
@@ -49,6 +52,13 @@ def package_names(profile: Profile, names: tuple[str, ...]) -> tuple[str, ...]:
         name.replace(KERNEL, kernel) for name in names for kernel in (profile.kernels if KERNEL in name else ("",))
     )
     return tuple(dict.fromkeys(expanded))
+
+
+def _attached(run: Run, component: Component) -> Iterator[Reference]:
+    """The signatures and attestations that are images of their own (cosign's tags) of images that bring theirs."""
+    names = {image.reference.name for image in component.content.images if image.referrers}
+    found = (image.reference for image in run.found.images)
+    return (reference for reference in found if reference.about is not None and reference.name in names)
 
 
 def _chart(run: Run, chart: ChartRequest) -> AskedChart:

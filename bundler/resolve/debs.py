@@ -7,10 +7,11 @@ from functools import partial
 
 from bundler.closure.choices import choices
 from bundler.errors import ResolutionFailed
-from bundler.model.component import KERNEL, PackageSet
+from bundler.model.component import PackageSet
 from bundler.model.lock import LockedDeb
 from bundler.model.platform import Platform
 from bundler.model.profile import PackageTarget
+from bundler.model.scalars import KERNEL
 from bundler.resolve.asked import package_names
 from bundler.resolve.run import Job, Run
 from bundler.sources.debs import FoundDebs, WantedDebs, resolve_debs

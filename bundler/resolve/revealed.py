@@ -42,7 +42,7 @@ def _known(run: Run, asked: Asked, everything: Iterable[Asked]) -> bool:
     was = _looked_into(old, before.asked, before.charts, before.files)
     if was != _looked_into(asked, everything, found.charts, found.files):
         return False
-    found.revealed[asked.component] = old.revealed
+    found.revealed[asked.component] = tuple(image for image in old.revealed if image.about is None)
     return True
 
 

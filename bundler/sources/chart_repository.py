@@ -7,10 +7,10 @@ from urllib.parse import urljoin, urlsplit
 
 from bundler.catalog.manifests import Manifests
 from bundler.errors import BundleError, InvalidDocument, Malformed, Problem, ResolutionFailed, UnsafeRedirect
-from bundler.model.component import parse_file_url
 from bundler.model.digest import Digest
 from bundler.model.limits import LIMITS
 from bundler.model.nodes import Node, Scalar, Sequence, Table
+from bundler.model.scalars import parse_file_url
 from bundler.sources.chart_archive import LARGEST
 from bundler.sources.chart_provenance import LARGEST as LARGEST_PROVENANCE
 from bundler.sources.chart_provenance import is_provenance

@@ -18,12 +18,12 @@ from bundler.errors import (
     WrongBytes,
 )
 from bundler.model.chart import Dependency
-from bundler.model.component import check_chart_name
 from bundler.model.descriptor import Descriptor
 from bundler.model.digest import Digest
 from bundler.model.lock import ChartDependency, LockedChart
 from bundler.model.names import check_segment
 from bundler.model.reference import Reference
+from bundler.model.scalars import check_chart_name
 from bundler.sources.chart_archive import Chart, pack, read_archive
 from bundler.sources.chart_folder import Choose, Fetch, Folder, assemble
 from bundler.sources.chart_provenance import check_provenance

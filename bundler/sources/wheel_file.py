@@ -18,7 +18,7 @@ from packaging.utils import canonicalize_name
 from bundler.errors import Malformed, WrongBytes
 from bundler.model.digest import Digest
 from bundler.model.limits import LIMITS
-from bundler.model.lock import check_requires
+from bundler.model.lock_parser import check_requires
 from bundler.support.files import writing
 from bundler.transport import Request, Transport
 

@@ -10,7 +10,7 @@ from bundler.archive.reader import BundleFile
 from bundler.errors import DamagedContent, DiskFull, Malformed, MalformedStatement, WrongBytes
 from bundler.model.digest import Digest
 from bundler.model.limits import LIMITS
-from bundler.model.lock import check_control
+from bundler.model.lock_parser import check_control
 from bundler.model.sitenames import check_site_names
 from bundler.model.statement import BLOB_PREFIX, Entry, Statement
 from bundler.signing.keys import PublicKey

@@ -13,7 +13,8 @@ from bundler.catalog.licenses import check_licenses
 from bundler.catalog.load import load
 from bundler.errors import Malformed, StaleLock, Usage
 from bundler.model.limits import LIMITS
-from bundler.model.lock import Lock, parse_lock
+from bundler.model.lock import Lock
+from bundler.model.lock_parser import parse_lock
 from bundler.model.lock_text import write_lock
 from bundler.model.reference import Reference
 from bundler.resolve.changes import Change, changes_between

@@ -13,7 +13,8 @@ from bundler.fetch.cache import Cache
 from bundler.fetch.pool import Sources
 from bundler.model.digest import Digest
 from bundler.model.limits import LIMITS
-from bundler.model.lock import Lock, parse_lock
+from bundler.model.lock import Lock
+from bundler.model.lock_parser import parse_lock
 from bundler.model.sitenames import check_site_names
 from bundler.model.statement import BLOB_PREFIX, Statement
 from bundler.sources.debs import DebLocator

@@ -13,7 +13,8 @@ import pytest
 
 from bundler.catalog.manifests import Manifests
 from bundler.errors import Incomplete
-from bundler.model.lock import Lock, parse_lock
+from bundler.model.lock import Lock
+from bundler.model.lock_parser import parse_lock
 from bundler.model.lock_text import write_lock
 from bundler.support.progress import Silent
 from bundler.workflows.create import create

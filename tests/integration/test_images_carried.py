@@ -6,17 +6,19 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from bundler.catalog.manifests import Manifests
+from bundler.closure.proof import prove_pins
 from bundler.errors import PinGone, ResolutionFailed
 from bundler.model.digest import Digest
 from bundler.model.limits import LIMITS
-from bundler.model.lock import Lock, parse_lock
+from bundler.model.lock import Lock
+from bundler.model.lock_parser import parse_lock
 from bundler.support.files import read_text
 from bundler.support.progress import Silent
 from bundler.transport import Upstreams
@@ -134,6 +136,14 @@ def test_the_lock_has_the_chosen_platforms_and_what_refers_to_them(carried: Carr
     assert len(image.blobs) == 2 * 2 + 1 + 3  # two images; an empty config for all; a layer each
     assert sig.reference.tag == f"sha256-{carried.root['digest'][7:]}.sig"
     assert att.reference.tag == f"sha256-{carried.children['linux/amd64']['digest'][7:]}.att"
+
+
+def test_a_signature_that_was_taken_away_is_missed(carried: Carried) -> None:
+    assert prove_pins(carried.lock).errors == ()
+    for image in carried.lock.images:
+        rest = tuple(other for other in carried.lock.images if other is not image)
+        errors = prove_pins(replace(carried.lock, images=rest)).errors
+        assert errors == (f"image {image.name} for p, wanted by app",)
 
 
 def test_the_bundle_holds_the_original_index_and_no_other_platform(carried: Carried) -> None:

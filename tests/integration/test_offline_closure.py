@@ -16,7 +16,8 @@ import pytest
 
 from bundler.closure.packages import missing_by_apt, missing_by_relations, prove_packages
 from bundler.closure.wheels import missing_by_metadata, prove_wheels
-from bundler.model.lock import Lock, parse_lock
+from bundler.model.lock import Lock
+from bundler.model.lock_parser import parse_lock
 from bundler.views.clients import apt_sources
 from tests.content import make_deb
 from tests.hostile_server import HostileServer

@@ -11,7 +11,8 @@ from typing import Any, get_args
 import pytest
 
 from bundler.model.digest import Digest
-from bundler.model.lock import Lock, parse_lock
+from bundler.model.lock import Lock
+from bundler.model.lock_parser import parse_lock
 from bundler.model.statement import Artifact, ImageArtifact, Statement
 from bundler.workflows.look import inspect
 from tests.campaigns import Workshop

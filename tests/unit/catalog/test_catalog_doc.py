@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from bundler.catalog.schema import write_schema
-from bundler.model.component import Component, parse_component
+from bundler.model.component import Component
+from bundler.model.component_parser import parse_component
 from bundler.model.profile import Profile, parse_profile
 from tests.lab import ROOT
 

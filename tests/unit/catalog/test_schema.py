@@ -9,7 +9,7 @@ from jsonschema import Draft202012Validator
 
 from bundler.catalog.schema import write_schema
 from bundler.errors import InvalidDocument
-from bundler.model.component import parse_component
+from bundler.model.component_parser import parse_component
 from bundler.model.document import Reader
 from bundler.model.nodes import Node, Scalar, Sequence, read_yaml
 from bundler.model.profile import parse_profile

@@ -10,7 +10,8 @@ from bundler.closure.missing import Missing
 from bundler.closure.packages import missing_by_apt, missing_by_relations, prove_packages
 from bundler.model.asked import Asked, LockedTarget, PackageRole
 from bundler.model.digest import Digest
-from bundler.model.lock import Lock, LockedDeb, deb_file, parse_lock
+from bundler.model.lock import Lock, LockedDeb, deb_file
+from bundler.model.lock_parser import parse_lock
 from bundler.model.lock_text import write_lock
 from tests.bundles import bare_lock
 from tests.lab import require_program

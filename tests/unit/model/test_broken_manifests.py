@@ -6,7 +6,7 @@ from collections.abc import Callable
 import pytest
 
 from bundler.errors import InvalidDocument
-from bundler.model.component import parse_component
+from bundler.model.component_parser import parse_component
 from bundler.model.profile import parse_profile
 from tests.manifests import Broken, broken
 

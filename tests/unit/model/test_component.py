@@ -13,8 +13,8 @@ from bundler.model.component import (
     Silence,
     ToolRequest,
     Variant,
-    parse_component,
 )
+from bundler.model.component_parser import parse_component
 from bundler.model.digest import Digest
 from bundler.model.reference import Reference
 

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bundler.errors import BundleError
-from bundler.model.component import parse_component
-from bundler.model.lock import parse_lock
+from bundler.model.component_parser import parse_component
+from bundler.model.lock_parser import parse_lock
 from bundler.model.lock_text import write_lock
 from bundler.model.profile import parse_profile
 from bundler.model.statement import write_statement

@@ -8,7 +8,8 @@ from hypothesis import given
 
 from bundler.errors import InvalidDocument
 from bundler.model.asked import Asked
-from bundler.model.lock import Lock, deb_file, parse_lock
+from bundler.model.lock import Lock, deb_file
+from bundler.model.lock_parser import parse_lock
 from bundler.model.lock_text import write_lock
 from tests import strategies
 from tests.bundles import tiny_bundle

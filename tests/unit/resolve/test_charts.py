@@ -27,7 +27,7 @@ from bundler.errors import (
     Unsupported,
     WrongBytes,
 )
-from bundler.model.component import parse_component
+from bundler.model.component_parser import parse_component
 from bundler.model.digest import Digest
 from bundler.model.lock import LockedChart
 from bundler.model.profile import parse_profile

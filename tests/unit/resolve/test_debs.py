@@ -9,7 +9,8 @@ from bundler.catalog.load import load
 from bundler.catalog.manifests import Manifests
 from bundler.closure.packages import prove_packages
 from bundler.errors import ResolutionFailed
-from bundler.model.lock import Lock, parse_lock
+from bundler.model.lock import Lock
+from bundler.model.lock_parser import parse_lock
 from bundler.model.lock_text import write_lock
 from bundler.resolve.resolve import resolve
 from bundler.resolve.run import Resolvers

@@ -9,7 +9,8 @@ import pytest
 
 from bundler.catalog.manifests import Manifests
 from bundler.errors import ResolutionFailed, ToolMissing
-from bundler.model.lock import LockedDeb, parse_lock
+from bundler.model.lock import LockedDeb
+from bundler.model.lock_parser import parse_lock
 from bundler.model.lock_text import write_lock
 from bundler.model.profile import ExtraArchive, PackageTarget
 from bundler.signing.openpgp import public_armored, public_binary

@@ -28,7 +28,8 @@ from bundler.errors import (
     WrongBytes,
 )
 from bundler.model.digest import Digest
-from bundler.model.lock import LockedImage, parse_lock
+from bundler.model.lock import LockedImage
+from bundler.model.lock_parser import parse_lock
 from bundler.model.lock_text import write_lock
 from bundler.model.platform import Platform
 from bundler.model.reference import Reference
