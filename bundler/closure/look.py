@@ -46,17 +46,26 @@ class Looker:
         self._helm = next((tool for each in asked for name, tool in each.tools if name == "helm"), None)
 
     def look(self, asked: Asked) -> Seen:
-        """Raises ChartNotRendered, NeedsUnknown, InvalidDocument, and NotReadable where no helm is carried."""
+        """A chart or tool that is not locked is left out with a note: that it is missing has been found before.
+
+        Raises ChartNotRendered, NeedsUnknown, InvalidDocument, and NotReadable where no helm is carried.
+        """
         uses: dict[Use, None] = {}
         notes: dict[str, None] = {}
         renders = 0
         for chart in asked.charts:
+            if (chart.chart, chart.version) not in self._charts or (self._helm and self._helm.file not in self._files):
+                notes[f"{chart.chart}-{chart.version}: not rendered, it or helm is not in the lock"] = None
+                continue
             seen = self._chart(chart)
             uses |= dict.fromkeys(seen.uses)
             notes |= dict.fromkeys(seen.notes)
             renders += seen.renders
         for name, tool in asked.tools:
-            uses |= dict.fromkeys(self._named(name, tool))
+            if tool.file in self._files:
+                uses |= dict.fromkeys(self._named(name, tool))
+            else:
+                notes[f"{name}: not asked, {tool.file} is not in the lock"] = None
         return Seen(uses=tuple(uses), notes=tuple(notes), renders=renders)
 
     def _chart(self, chart: AskedChart) -> Seen:

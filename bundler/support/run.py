@@ -32,7 +32,8 @@ def run(
 ) -> Outcome:
     """Run a program to its end with the C.UTF-8 locale; `environment` is added to our own, None takes away.
 
-    A timeout gives code 124, as timeout(1) does. Raises ToolMissing when there is no such program.
+    A timeout gives code 124, as timeout(1) does; a program that cannot be run here gives 126. Raises ToolMissing when
+    there is no such program.
     """
     if shutil.which(command[0]) is None:
         raise ToolMissing(tool=command[0], needed_for=needed_for)
@@ -49,6 +50,8 @@ def run(
             cwd=directory,
             env={name: value for name, value in variables.items() if value is not None},
         )
+    except OSError as error:  # for another machine, say
+        return Outcome(code=126, stdout="", stderr=f"{command[0]} cannot be run here: {error.strerror}")
     except subprocess.TimeoutExpired:
         return Outcome(code=124, stdout="", stderr=f"{command[0]} did not end within {timeout:g} s")
     return Outcome(code=done.returncode, stdout=done.stdout, stderr=done.stderr)

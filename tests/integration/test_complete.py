@@ -122,6 +122,15 @@ def test_what_only_a_render_shows_is_missed(workshop: Workshop) -> None:
     workshop.run("check", "less.lock", code=72)
 
 
+def test_check_goes_on_where_a_chart_or_a_program_is_missing(workshop: Workshop) -> None:
+    lock = read(workshop)
+    (workshop.folder / "less.lock").write_text(write_lock(replace(lock, charts=(), files=())))
+    said = workshop.run("check", "less.lock", code=72)
+    assert "chart shop-1.0.0 for shop, wanted by shop" in said
+    assert "file helm for shop, wanted by helm" in said
+    assert "not seen: shop-1.0.0: not rendered" in said
+
+
 def test_a_false_alarm_is_silenced_by_name(workshop: Workshop, tmp_path: Path) -> None:
     """And a silence that nothing needs any more is told."""
     shop = SHOP + 'silence: [{image: "lab.example/shop/image-01:1", reason: the sidecar is not used here}]\n'

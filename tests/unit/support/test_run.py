@@ -64,3 +64,12 @@ def test_tail(stdout: str, stderr: str, tail: str) -> None:
 
 def test_nothing_is_read_from_our_own_input() -> None:
     assert python("import sys; print(repr(sys.stdin.read()))").stdout == "''\n"
+
+
+def test_a_program_for_another_machine(tmp_path: Path) -> None:
+    program = tmp_path / "program"
+    program.write_bytes(b"\x7fELF\x02\x01\x01" + bytes(57))
+    program.chmod(0o700)
+    outcome = run([str(program)], needed_for="a test", timeout=5)
+    assert outcome.code == 126
+    assert "cannot be run here" in outcome.stderr
