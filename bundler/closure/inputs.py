@@ -28,12 +28,19 @@ Input = LockedChart | LockedFile
 def inputs_of(
     asked: Iterable[Asked], charts: Iterable[LockedChart], files: Iterable[LockedFile]
 ) -> Mapping[Digest, Input]:
-    """The charts that are rendered and the files that are run, of those that are locked."""
+    """Of what is locked, the charts that are rendered, the files that are run, and the manifests that are read."""
+    asked = tuple(asked)
     wanted = {(chart.chart, chart.version) for each in asked for chart in each.charts}
-    tools = {tool.file for each in asked for _, tool in each.tools}
+    read = {tool.file for each in asked for _, tool in each.tools}
+    read |= {name for each in asked for name in each.files if is_manifest(name)}
     found: dict[Digest, Input] = {each.digest: each for each in charts if (each.chart, each.version) in wanted}
-    found |= {each.digest: each for each in files if each.name in tools}
+    found |= {each.digest: each for each in files if each.name in read}
     return found
+
+
+def is_manifest(name: str) -> bool:
+    """Whether a carried file is read as Kubernetes objects, such as a static pod."""
+    return name.endswith((".yaml", ".yml"))
 
 
 def receive_inputs(

@@ -5,16 +5,18 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bundler.closure.defaults import cephadm_images, kubeadm_images
-from bundler.closure.inputs import program
+from bundler.closure.inputs import is_manifest, program
 from bundler.closure.render import Release, read_chart, render
-from bundler.closure.scan import scan_chart_sources
+from bundler.closure.scan import scan, scan_chart_sources
 from bundler.closure.use import Certainty, Found, Place, Use
-from bundler.errors import NotReadable
+from bundler.errors import InvalidDocument, NotReadable
 from bundler.model.asked import Asked, AskedChart
 from bundler.model.component import ToolRequest
 from bundler.model.digest import Digest
+from bundler.model.limits import LIMITS
 from bundler.model.lock import LockedChart, LockedFile
 from bundler.model.reference import Reference
+from bundler.support.files import read_text
 
 KUBERNETES = "kubernetes"  # whose version, where a component provides it, charts are rendered for
 _NEWEST = "1.36.0"  # what charts are rendered for on a cluster that the profile does not install
@@ -61,6 +63,12 @@ class Looker:
             uses |= dict.fromkeys(seen.uses)
             notes |= dict.fromkeys(seen.notes)
             renders += seen.renders
+        for file in filter(is_manifest, asked.files):
+            if file in self._files:
+                try:
+                    uses |= dict.fromkeys(scan(read_text(self._files[file], limit=LIMITS.document), source=file))
+                except (InvalidDocument, NotReadable) as error:
+                    notes[f"{file}: {error}"] = None  # whatever it is, it is no manifest that kubectl takes
         for name, tool in asked.tools:
             if tool.file in self._files:
                 uses |= dict.fromkeys(self._named(name, tool))

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from bundler.closure.inputs import inputs_of, receive_inputs
+from bundler.closure.inputs import inputs_of, is_manifest, receive_inputs
 from bundler.closure.look import KUBERNETES, Looker, surely
 from bundler.model.asked import Asked
 from bundler.model.component import ImageRequest
@@ -19,7 +19,7 @@ def reveal(run: Run) -> list[ImageRequest]:
     """
     asked = [asked_of(run, component) for component in run.declared.components]
     fresh = [each for each in asked if not _known(run, each, asked)]
-    if any(each.charts or each.tools for each in fresh):
+    if any(each.charts or each.tools or any(map(is_manifest, each.files)) for each in fresh):
         inputs = inputs_of(asked, run.found.charts, run.found.files)
         run.progress.note(f"looking into charts and tools ({len(inputs)}) for the images that they need")
         paths = receive_inputs(inputs, run.resolvers, run.declared.manifests, run.resolvers.scratch)

@@ -11,8 +11,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-
-import yaml
+from typing import Any
 
 from scripts.lab.bench_measure import Bench
 from scripts.lab.bench_ways import Images
@@ -76,7 +75,7 @@ def platform_lab(work: Path, *, profile: str, big: bool, images: int | None, run
             path.unlink(missing_ok=True)
         places = [*upstream_options(upstreams), "--manifests", str(MANIFESTS)]
         run("bundle", "lock", "-p", profile, *places, "-o", str(lock))
-        locked = yaml.load(lock.read_text(), Loader=yaml.CSafeLoader)
+        locked = read_yaml(lock)
         chosen = images_of(locked["images"][:images], locked["platforms"][0])
         begin(work, chosen.references, upstreams)
         write_skopeo(work, registry, chosen.references)
@@ -94,6 +93,15 @@ def platform_lab(work: Path, *, profile: str, big: bool, images: int | None, run
         )
     finally:
         script("upstream", "down", "--state", state)
+
+
+def read_yaml(path: Path) -> Any:
+    """Parsed by a process of its own: a child's peak memory begins with that of who starts it."""
+    code = "import json, sys, yaml; json.dump(yaml.load(sys.stdin.buffer, Loader=yaml.CSafeLoader), sys.stdout)"
+    with path.open("rb") as file:
+        return json.loads(
+            subprocess.run([sys.executable, "-c", code], stdin=file, stdout=subprocess.PIPE, check=True).stdout
+        )
 
 
 def images_of(locked: Sequence[dict[str, list[dict[str, str]]]], platform: str) -> Images:

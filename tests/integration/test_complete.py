@@ -44,6 +44,7 @@ charts:
   variants:
     other: {other: "lab.example/shop/image-01:1"}
 """
+IMAGE = "lab.example/shop/image-02:1"
 CHART = {
     "Chart.yaml": "apiVersion: v2\nname: shop\nversion: 1.0.0\n",
     "values.yaml": "image: nowhere\nother: ''\nhidden: lab.example/shop/image-02:1\n",
@@ -120,6 +121,27 @@ def test_what_only_a_render_shows_is_missed(workshop: Workshop) -> None:
     assert "ConfigMap settings" in said, said
     assert not list(workshop.folder.glob("less.bundle*"))
     workshop.run("check", "less.lock", code=72)
+
+
+def test_a_plain_manifest_is_read_too(workshop: Workshop, tmp_path: Path) -> None:
+    """A static pod, or what somebody will kubectl apply; a text that is none is said to be unseen."""
+    pod = "apiVersion: v1\nkind: Pod\nmetadata: {name: vip}\nspec:\n  containers: [{name: vip, image: 'IMAGE'}]\n"
+    shop = SHOP + 'files: [{name: vip.yaml, url: "file:vip.yaml"}]\n'
+    write_tree(tmp_path, {"components/shop.yaml": shop, "files/vip.yaml": pod.replace("IMAGE", IMAGE)})
+    options = ("--manifests", str(tmp_path), "--manifests", "manifests")
+    workshop.run("lock", "-p", "shop", "-o", "pod.lock", *options)
+    lock = parse_lock((workshop.folder / "pod.lock").read_text(), file="pod.lock")
+    assert IMAGE in [image.name for image in lock.images]
+    less = replace(
+        lock,
+        images=tuple(image for image in lock.images if image.name != IMAGE),
+        asked=tuple(replace(asked, revealed=()) for asked in lock.asked),
+    )
+    (workshop.folder / "less.lock").write_text(write_lock(less))
+    assert "wanted by vip.yaml: Pod vip" in workshop.run("check", "less.lock", *options, code=72)
+    write_tree(tmp_path, {"files/vip.yaml": "a: [\n"})
+    workshop.run("lock", "-p", "shop", "-o", "broken.lock", *options)
+    assert "not seen: vip.yaml: " in workshop.run("check", "broken.lock", *options)
 
 
 def test_check_goes_on_where_a_chart_or_a_program_is_missing(workshop: Workshop) -> None:
