@@ -14,7 +14,7 @@ from bundler.sources.chart_archive import LARGEST
 from bundler.sources.chart_provenance import LARGEST as LARGEST_PROVENANCE
 from bundler.sources.images import Registry
 from bundler.sources.registry_documents import parse_artifact
-from bundler.transport import Request, Transport
+from bundler.transport import BytesSink, Request, Transport
 
 _LEGACY_TYPE = "application/tar+gzip"  # of archives that Helm pushed before 3.7
 _PAGES = 200  # of tags
@@ -74,26 +74,12 @@ def read_blob(registry: Registry, transport: Transport, reference: Reference, de
 
     def take(request: Request) -> None:
         nonlocal found
-        sink = _Bytes()
+        sink = BytesSink()
         transport.receive(request, size=descriptor.size, sink=sink)
         found = check_bytes(bytes(sink.data), descriptor.digest, what=request.what)
 
     registry.receive(reference, descriptor, take, manifest=False)
     return found
-
-
-class _Bytes:
-    """A sink that keeps what it gets, which is no more than was asked for."""
-
-    def __init__(self) -> None:
-        self.data = bytearray()
-
-    @property
-    def position(self) -> int:
-        return len(self.data)
-
-    def write(self, data: memoryview) -> None:
-        self.data += data
 
 
 def check_bytes(data: bytes, digest: Digest, *, what: str) -> bytes:

@@ -26,6 +26,7 @@ from bundler.sources.referrers import with_referrers
 from bundler.sources.registry_documents import MANIFEST_TYPES, parse_artifact, parse_layout
 from bundler.sources.tar_index import Part, clean, index_tar
 from bundler.support import parallel
+from bundler.transport import BytesSink
 
 Find = Callable[[str], Part | None]
 
@@ -215,22 +216,10 @@ class _Measure:
         self.position += len(data)
 
 
-class _Bytes:
-    def __init__(self) -> None:
-        self.data = bytearray()
-
-    @property
-    def position(self) -> int:
-        return len(self.data)
-
-    def write(self, data: memoryview) -> None:
-        self.data += data
-
-
 def _read(part: Part) -> bytes:
     """A small part. Raises TooLarge."""
     if part.size > LIMITS.manifest:
         raise TooLarge(what=os.fspath(part.path), limit=LIMITS.manifest)
-    sink = _Bytes()
+    sink = BytesSink()
     receive_local(part.path, size=part.size, sink=sink, offset=None if part.whole else part.offset)
     return bytes(sink.data)

@@ -71,6 +71,20 @@ class Sink(Protocol):
         """Take the next bytes; they are only valid during the call."""
 
 
+class BytesSink:
+    """Keeps what it gets, which is no more than was asked for: for small bodies."""
+
+    def __init__(self) -> None:
+        self.data = bytearray()
+
+    @property
+    def position(self) -> int:
+        return len(self.data)
+
+    def write(self, data: memoryview) -> None:
+        self.data += data
+
+
 class PartSink(Sink, Protocol):
     """A sink for a part of a body."""
 
