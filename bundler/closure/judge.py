@@ -64,7 +64,7 @@ def judge(uses: Iterable[Use], carried: Iterable[Carried], *, silences: Iterable
     unused = set(silences)
     spoken: list[Use] = []
     for use in uses:
-        covering = [silence for silence in silences if _covers(silence, use)]
+        covering = [silence for silence in silences if covers(silence, use)]
         unused.difference_update(covering)
         if not covering:
             spoken.append(use)
@@ -84,8 +84,8 @@ def judge(uses: Iterable[Use], carried: Iterable[Carried], *, silences: Iterable
     return tuple(sorted(findings, key=lambda each: (order.index(each.severity), each.image, each.kind, each.where)))
 
 
-def _covers(silence: Silence, use: Use) -> bool:
-    """By the text as it was found, or by the name that it stands for."""
+def covers(silence: Silence, use: Use) -> bool:
+    """Whether a silence is about this use: by the text as it was found, or by the name that it stands for."""
     named = name_of(silence.image)
     return silence.image in (use.text, use.image) or bool(
         named and named.reference and named.reference == use.reference

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from bundler.closure.defaults import cephadm_images, kubeadm_images
 from bundler.closure.inputs import is_manifest, program
+from bundler.closure.judge import covers
 from bundler.closure.render import Release, read_chart, render
 from bundler.closure.scan import scan, scan_chart_sources
 from bundler.closure.use import Certainty, Found, Place, Use
@@ -118,10 +119,11 @@ class Looker:
 
 def surely(seen: Seen, asked: Asked) -> tuple[Reference, ...]:
     """The images that are to be carried for this: all that is more than a guess and not silenced, sorted."""
-    silenced = {silence.image for silence in asked.silences}
     found = {
         use.reference
         for use in seen.uses
-        if use.reference and use.certainty > Certainty.GUESS and not {use.text, use.image} & silenced
+        if use.reference
+        and use.certainty > Certainty.GUESS
+        and not any(covers(silence, use) for silence in asked.silences)
     }
     return tuple(sorted(found, key=str))
