@@ -12,7 +12,7 @@ from bundler.cli.options import (
     manifests_option,
     mirror_option,
     names_of,
-    pairs,
+    places_of,
     quiet_option,
     realm_option,
     signing_key,
@@ -74,16 +74,9 @@ def lock(
       bundle lock -p quickstart --update=numpy --dry-run
       bundle lock -p quickstart --check
     """
-    from bundler.catalog.manifests import Manifests
-    from bundler.transport import Upstreams
     from bundler.workflows.lock import lock as run
-    from bundler.workflows.places import Places
 
-    places = Places(
-        manifests=Manifests.of(manifests),
-        upstreams=Upstreams.parse(upstreams, mirrors),
-        realms=pairs(realms, "--realm"),
-    )
+    places = places_of(manifests=manifests, upstreams=upstreams, mirrors=mirrors, realms=realms)
     first = not output.exists()
     with progress_of("lock", quiet=quiet) as progress:
         done = run(profile, output, places=places, update=update, dry_run=dry_run, check=check, progress=progress)
@@ -154,17 +147,9 @@ def create(
       bundle create --lock images.lock --key release.key -o site.bundle
       bundle create --key release.key -o new.bundle --reuse old.bundle
     """
-    from bundler.catalog.manifests import Manifests
-    from bundler.transport import Upstreams
     from bundler.workflows.create import create as run
-    from bundler.workflows.places import Places
 
-    places = Places(
-        manifests=Manifests.of(manifests),
-        upstreams=Upstreams.parse(upstreams, mirrors),
-        realms=pairs(realms, "--realm"),
-        reuse=reuse,
-    )
+    places = places_of(manifests=manifests, upstreams=upstreams, mirrors=mirrors, realms=realms, reuse=reuse)
     if len(passphrase_files) not in (0, 1, len(keys)):
         raise Usage(
             message=f"{len(passphrase_files)} passphrase files for {len(keys)} keys", advice="One, or one each."

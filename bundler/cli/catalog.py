@@ -225,7 +225,7 @@ def _terms(license_name: str) -> str:
 
 def _facts(content: "Content") -> dict[str, Any]:
     """The content as a manifest writes it, for scripts."""
-    from bundler.workflows.catalog import licenses_of
+    from bundler.catalog.licenses import licenses_of
 
     return {
         "provides": dict(content.provides),

@@ -11,7 +11,7 @@ from bundler.cli.options import (
     json_option,
     manifests_option,
     names_of,
-    pairs,
+    places_of,
     quiet_option,
     realm_option,
     threshold_option,
@@ -67,15 +67,11 @@ def check(
       bundle check site.bundle --trust release.pub
       bundle check -p default
     """
-    from bundler.catalog.manifests import Manifests
     from bundler.signing.keys import read_public_key
-    from bundler.transport import Upstreams
     from bundler.workflows.check import check_bundle, check_lock, check_profile
-    from bundler.workflows.places import Places, is_bundle
+    from bundler.workflows.places import is_bundle
 
-    places = Places(
-        manifests=Manifests.of(manifests), upstreams=Upstreams.parse(upstreams), realms=pairs(realms, "--realm")
-    )
+    places = places_of(manifests=manifests, upstreams=upstreams, realms=realms)
     with progress_of("check", quiet=quiet) as progress:
         if profile:
             _tell_profile(check_profile(profile, places=places, progress=progress), as_json=as_json)

@@ -12,6 +12,7 @@ from bundler.support.files import read_file
 
 if TYPE_CHECKING:
     from bundler.signing.keys import SigningKey
+    from bundler.workflows.places import Places
 
 F = TypeVar("F", bound=Callable[..., Any])
 PATH = click.Path(path_type=Path, readable=False)  # our own errors say more than click's
@@ -91,6 +92,27 @@ def threshold_option(default: int | None) -> Callable[[F], F]:
         default=default,
         metavar="N",
         help="How many of the trusted keys must have signed.  [1]",
+    )
+
+
+def places_of(
+    *,
+    manifests: Sequence[Path] = (),
+    upstreams: Sequence[str] = (),
+    mirrors: Sequence[str] = (),
+    realms: Sequence[str] = (),
+    reuse: Sequence[Path] = (),
+) -> "Places":
+    """Where bytes come from, by the options of a command. Raises Malformed, NotReadable."""
+    from bundler.catalog.manifests import Manifests
+    from bundler.transport import Upstreams
+    from bundler.workflows.places import Places
+
+    return Places(
+        manifests=Manifests.of(manifests),
+        upstreams=Upstreams.parse(upstreams, mirrors),
+        realms=pairs(realms, "--realm"),
+        reuse=reuse,
     )
 
 

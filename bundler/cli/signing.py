@@ -9,6 +9,7 @@ from bundler.cli.options import (
     jobs_option,
     passphrase_from,
     passphrase_option,
+    places_of,
     quiet_option,
     signing_key,
     upstream_option,
@@ -76,17 +77,14 @@ def statement(
       openssl pkeyutl -sign -inkey release.key -rawin -in site.statement -out site.sig
       bundle sign site.bundle --attach site.sig --pub release.pub
     """
-    from bundler.catalog.manifests import Manifests
     from bundler.signing.keys import read_public_key
     from bundler.support.files import write_file
-    from bundler.transport import Upstreams
-    from bundler.workflows.places import Places
     from bundler.workflows.sign import statement_of_bundle, statement_of_lock
 
     if file is not None and lock_path is None:
         data = statement_of_bundle(file)
     elif lock_path is not None and file is None:
-        places = Places(manifests=Manifests.of(()), upstreams=Upstreams.parse(upstreams))
+        places = places_of(upstreams=upstreams)
         public = [read_public_key(path) for path in signers]
         with progress_of("statement", quiet=quiet) as progress:
             data = statement_of_lock(lock_path, signers=public, places=places, jobs=jobs or 2, progress=progress)

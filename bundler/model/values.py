@@ -41,18 +41,19 @@ def doubtful(node: Node) -> Iterator[Scalar]:
 
 def json_of(node: Node) -> str:
     """The node as JSON: one line, sorted keys, equal text for equal values. Raises Malformed with the line."""
-    return _write(_value(node))
+    return write_values(_value(node))
 
 
 def check_values(text: str) -> str:
     """JSON text of an object, exactly as `json_of` writes it. Raises Malformed."""
     value = load(text.encode(), limit=LIMITS.metadata, floats=True)
-    if not isinstance(value, dict) or _write(value) != text:
+    if not isinstance(value, dict) or write_values(value) != text:
         raise Malformed(found=repr(text[:80]), expected="a JSON object with sorted keys, without spaces")
     return text
 
 
-def _write(value: Any) -> str:
+def write_values(value: Any) -> str:
+    """A finite JSON value in the one form that `check_values` takes."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
 
 

@@ -10,6 +10,7 @@ from bundler.model.component import ChartRequest, Component, PackageSet, Variant
 from bundler.model.profile import Profile
 from bundler.model.reference import Reference
 from bundler.model.scalars import KERNEL
+from bundler.model.values import write_values
 from bundler.resolve.run import Run
 
 
@@ -77,7 +78,7 @@ def _chart(run: Run, chart: ChartRequest) -> AskedChart:
 
 def overlay(base: str, over: str) -> str:
     """Two JSON objects as Helm merges values: mappings key by key, null takes away, anything else replaces."""
-    return json.dumps(_merged(json.loads(base), json.loads(over)), sort_keys=True, separators=(",", ":"))
+    return write_values(_merged(json.loads(base), json.loads(over)))
 
 
 def _merged(base: Any, over: Any) -> Any:

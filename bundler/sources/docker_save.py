@@ -1,7 +1,6 @@
 """What `docker save` writes, read: manifest.json, configurations and layers (docker image spec v1.2, "Combined Image
 JSON + Filesystem Changeset Format"), and the OCI manifest that we write for it, because it has none of a registry."""
 
-import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -15,6 +14,7 @@ from bundler.model.limits import LIMITS
 from bundler.model.lock import LockedImage
 from bundler.model.platform import Platform
 from bundler.model.reference import Reference
+from bundler.model.values import write_values
 from bundler.sources.image_choice import check_sizes, distinct, reading, require
 from bundler.sources.registry_documents import parse_config
 
@@ -114,7 +114,7 @@ def manifest_text(config: Descriptor, layers: Iterable[Descriptor]) -> str:
         "config": _plain(config),
         "layers": [_plain(layer) for layer in layers],
     }
-    return json.dumps(value, sort_keys=True, separators=(",", ":"))
+    return write_values(value)
 
 
 def parts_of(text: str) -> tuple[Digest, ...]:

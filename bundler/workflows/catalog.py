@@ -5,11 +5,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeVar
 
-from bundler.catalog.licenses import unaccepted
+from bundler.catalog.licenses import licenses_of, unaccepted
 from bundler.catalog.load import Declared, load, read_component
 from bundler.catalog.manifests import Manifests
 from bundler.errors import InvalidDocument, Problem, Usage
-from bundler.model.component import Component, Content
+from bundler.model.component import Component
 from bundler.model.limits import LIMITS
 from bundler.model.profile import Profile, parse_choice, parse_profile
 from bundler.support.files import read_text
@@ -79,13 +79,6 @@ def show(asked: str, manifests: Manifests) -> ShownComponent | ShownProfile:
         message=f"the catalog has no component or profile {choice.name}",
         advice=f"Close to it: {', '.join(close)}." if close else "`bundle catalog` lists the names.",
     )
-
-
-def licenses_of(content: Content) -> tuple[str, ...]:
-    """The licences that must be accepted by name before this content may be carried."""
-    named = [entry.license for entry in content.images]
-    named += [entry.license for entry in content.charts] + [entry.license for entry in content.files]
-    return tuple(sorted(set(named) - {""}))
 
 
 def _show_profile(profile: str, path: str, manifests: Manifests) -> ShownProfile:

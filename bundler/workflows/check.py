@@ -1,6 +1,6 @@
 """`bundle check`: the proof that a lock, or the bundle made from it, comes up short of nothing."""
 
-import hashlib
+import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
 from contextlib import closing
@@ -13,8 +13,9 @@ from bundler.catalog.load import Declared, load
 from bundler.closure.inputs import inputs_of, path_in, receive_inputs
 from bundler.closure.look import Looker
 from bundler.closure.proof import Proof, prove_images, prove_pins, prove_skew
-from bundler.errors import ChartChanged, DamagedContent, Incomplete
+from bundler.errors import ChartChanged, Incomplete
 from bundler.fetch.partial import Partial
+from bundler.fetch.pool import Window
 from bundler.fetch.tasks import Task
 from bundler.model.digest import Digest
 from bundler.model.lock import Lock
@@ -25,8 +26,9 @@ from bundler.signing.keys import PublicKey
 from bundler.signing.trust import Trust, judge
 from bundler.support.progress import Progress, counted
 from bundler.transport import Transport
-from bundler.verify.check import layout_of, thread_buffer
+from bundler.verify.check import layout_of
 from bundler.workflows.lock import resolvers_of
+from bundler.workflows.look import write_proved
 from bundler.workflows.places import Places, carried_lock, read_lock, sources_of
 
 _CHUNK = 1 << 20
@@ -61,19 +63,13 @@ def check_bundle(path: Path, *, keys: Sequence[PublicKey], threshold: int, progr
         signed = file.front()
         statement = judge(Trust(keys=tuple(keys), threshold=threshold), signed).statement
         layout = layout_of(file, statement, len(signed.statement))
-        places = {place.member.name: place for place in layout.places}
         lock = carried_lock(file, statement, layout)
         proof = _pins(lock, progress)
         inputs = inputs_of(lock.asked, lock.charts, lock.files)
         for digest, entry in inputs.items():
             target = path_in(Path(scratch), entry)
             target.parent.mkdir()
-            with target.open("wb") as copy:
-                file.stream(places[f"{BLOB_PREFIX}{digest.hex}"], copy.write, thread_buffer())
-            with target.open("rb") as copy:
-                found = Digest(hashlib.file_digest(copy, "sha256").hexdigest())
-            if found != digest:
-                raise DamagedContent(path=str(path), damaged=((f"{BLOB_PREFIX}{digest.hex}", (entry.name,)),))
+            write_proved(file, layout.place(f"{BLOB_PREFIX}{digest.hex}"), entry.name, digest, target)
         paths = {digest: path_in(Path(scratch), entry) for digest, entry in inputs.items()}
         return Checked(lock=lock, proof=proof + _images(lock, paths, progress))
 
@@ -123,8 +119,7 @@ def prove_within(lock: Lock, tasks: Sequence[Task], partial: Partial, progress: 
             target = path_in(Path(scratch), inputs[task.digest])
             target.parent.mkdir(exist_ok=True)
             with target.open("wb") as copy:
-                for start in range(0, task.size, _CHUNK):
-                    copy.write(partial.read(min(_CHUNK, task.size - start), task.offset + start))
+                shutil.copyfileobj(Window(partial, task.offset, task.size), copy, _CHUNK)
         paths = {task.digest: path_in(Path(scratch), inputs[task.digest]) for task in tasks}
         _require(lock, _images(lock, paths, progress))
 

@@ -113,7 +113,7 @@ def extract(path: Path, name: str, out: Path, *, keys: tuple[PublicKey, ...], th
                 why=f"The bundle is an OCI layout: skopeo copy oci-archive:{path}:{name} oci:DIR",
             )
         place = layout.place(f"{BLOB_PREFIX}{digest.hex}")
-        _write(file, place, name, digest, out)
+        write_proved(file, place, name, digest, out)
     return place.member.size
 
 
@@ -125,8 +125,11 @@ def _found(statement: Statement, name: str) -> Digest | None:
     return None if isinstance(artifact, ImageArtifact) else artifact.digest
 
 
-def _write(file: BundleFile, place: Place, name: str, digest: Digest, out: Path) -> None:
-    """Write a body beside `out`, hash it on the way, and give it its name only when it is proved."""
+def write_proved(file: BundleFile, place: Place, name: str, digest: Digest, out: Path) -> None:
+    """Write a body beside `out`, hash it on the way, and give it its name only when it is proved.
+
+    Raises DamagedContent, which names the artifact `name`; CannotWrite, DiskFull.
+    """
     beside = out.with_name(f".{out.name}.{os.getpid()}.new")
     sha256 = hashlib.sha256()
     with files.writing(out, missing=place.member.size):

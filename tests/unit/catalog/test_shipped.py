@@ -5,10 +5,11 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from bundler.catalog.licenses import licenses_of
 from bundler.catalog.load import Declared, load, read_component
 from bundler.catalog.manifests import Manifests
 from bundler.model.component import Component
-from bundler.workflows.catalog import ShownProfile, licenses_of, show
+from bundler.workflows.catalog import ShownProfile, show
 from tests.lab import ROOT
 
 MANIFESTS = Manifests(folders=(ROOT / "manifests",))
