@@ -1,18 +1,18 @@
-"""Broken manifests as a table: tests/data/manifests/broken-*.txt.
+"""Broken documents as tables: tests/data/manifests/broken-*.txt, tests/data/site/broken-sites.txt.
 
-A case is a line `=== TITLE`, the manifest, a line `--- problems`, and the problems, each as
+A case is a line `=== TITLE`, the document, a line `--- problems`, and the problems, each as
 `LINE: found …, expected …`.
 """
 
 from dataclasses import dataclass
 from pathlib import Path
 
-_DATA = Path(__file__).parent / "data" / "manifests"
+_DATA = Path(__file__).parent / "data"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Broken:
-    kind: str  # components, profiles
+    kind: str  # components, profiles, sites
     title: str
     text: str
     problems: tuple[str, ...]
@@ -21,8 +21,8 @@ class Broken:
         return f"{self.kind}: {self.title}"
 
 
-def broken(kind: str) -> list[Broken]:
-    parts = ("\n" + (_DATA / f"broken-{kind}.txt").read_text()).split("\n=== ")[1:]
+def broken(kind: str, *, folder: str = "manifests") -> list[Broken]:
+    parts = ("\n" + (_DATA / folder / f"broken-{kind}.txt").read_text()).split("\n=== ")[1:]
     cases = []
     for part in parts:
         title, _, rest = part.partition("\n")

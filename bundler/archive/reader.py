@@ -115,10 +115,15 @@ class BundleFile:
             at = next((at for at, (a, b) in enumerate(zip(found, expected, strict=False)) if a != b), len(found))
             raise HeaderMismatch(path=self.path, entry=entry, offset=offset + at)
 
-    def stream(self, place: Place, take: Callable[[memoryview], object], buffer: bytearray | memoryview) -> None:
-        """Give the body of a place to `take`, piece by piece, through `buffer`. Raises DamagedContent."""
+    def stream(
+        self, place: Place, take: Callable[[memoryview], object], buffer: bytearray | memoryview, *, skip: int = 0
+    ) -> None:
+        """Give the body of a place, less its first `skip` bytes, to `take`, piece by piece, through `buffer`.
+
+        Raises DamagedContent.
+        """
         view = memoryview(buffer)
-        offset, end = place.body, place.body + place.member.size
+        offset, end = place.body + skip, place.body + place.member.size
         while offset < end:
             try:
                 count = os.preadv(self.descriptor, [view[: min(len(buffer), end - offset)]], offset)
@@ -128,6 +133,16 @@ class BundleFile:
                 raise DamagedContent(path=self.path, damaged=((place.member.name, ()),))
             take(view[:count])
             offset += count
+
+    def piece(self, place: Place, offset: int) -> bytes:
+        """The next bytes of a body from `offset` in it, CHUNK of them at most. Raises DamagedContent."""
+        try:
+            data = os.pread(self.descriptor, min(CHUNK, place.member.size - offset), place.body + offset)
+        except OSError:
+            data = b""
+        if not data:
+            raise DamagedContent(path=self.path, damaged=((place.member.name, ()),))
+        return data
 
     def body(self, place: Place) -> bytes:
         """A whole small body."""

@@ -22,10 +22,23 @@ _COMMANDS = {
     "verify": ("bundler.cli.look", "Prove every byte of a bundle."),
     "inspect": ("bundler.cli.look", "List what a bundle holds."),
     "extract": ("bundler.cli.look", "Take one artifact out of a bundle."),
+    "site": ("bundler.cli.sitefile", "Write and check site.yaml: the hosts and networks of a site."),
+    "plan": ("bundler.cli.deploy", "Show what would be done to the site's hosts, and why."),
+    "apply": ("bundler.cli.deploy", "Bring the site's hosts to what site.yaml and the release say."),
     "install": ("bundler.cli.site", "Fill a site's store from a bundle and switch to it."),
+    "status": ("bundler.cli.operate", "Show what runs on the site's hosts: versions, health, drift."),
+    "health": ("bundler.cli.operate", "Say whether everything is well, by an exit code too."),
+    "restart": ("bundler.cli.operate", "Restart a component's services, host by host."),
+    "uninstall": ("bundler.cli.operate", "Take a component away; its data stays."),
+    "logs": ("bundler.cli.operate", "Show the journals of a component's services."),
+    "support-bundle": ("bundler.cli.support", "Gather what support needs into one file, without secrets."),
+    "watch": ("bundler.cli.watch", "Mend this site host when something on it fails."),
     "serve": ("bundler.cli.site", "Serve an installed site: PyPI, apt, images, charts, files."),
+    "push": ("bundler.cli.push", "Push a bundle to a registry that the site has already."),
     "completion": ("bundler.cli.completion", "Print the completion script of a shell."),
 }
+# What only programs run: in no overview.
+_PLUMBING = {"receive": "bundler.cli.site"}
 
 
 class Commands(click.Group):
@@ -35,9 +48,10 @@ class Commands(click.Group):
         return list(_COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name not in _COMMANDS:
+        module = _COMMANDS[cmd_name][0] if cmd_name in _COMMANDS else _PLUMBING.get(cmd_name)
+        if module is None:
             return None
-        command = getattr(importlib.import_module(_COMMANDS[cmd_name][0]), cmd_name)
+        command = getattr(importlib.import_module(module), cmd_name.replace("-", "_"))
         return command if isinstance(command, click.Command) else None
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
@@ -65,7 +79,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Run a command and turn whatever ends it into an exit code; nothing below prints an error."""
     stdout = sys.stdout
     try:
-        cli.main(args=arguments, prog_name="bundle", standalone_mode=False)
+        ended = cli.main(args=arguments, prog_name="bundle", standalone_mode=False)
     except BundleError as error:
         _explain(error)
         return error.exit_code
@@ -74,7 +88,7 @@ def main(arguments: list[str] | None = None) -> int:
         return error.exit_code
     except (KeyboardInterrupt, click.Abort):
         started = (sys.argv[1:] if arguments is None else arguments)[:1]
-        resumed = started in (["create"], ["install"])
+        resumed = started in (["create"], ["install"], ["push"], ["apply"], ["uninstall"])
         click.echo(f"interrupted{'; the same command goes on where it stopped' if resumed else ''}", err=True)
         return 130
     except SystemExit as error:
@@ -83,8 +97,6 @@ def main(arguments: list[str] | None = None) -> int:
     except OSError as error:
         click.echo(f"error: the system refused: {error}", err=True)
         return 52
-    except click.exceptions.Exit as error:
-        return error.exit_code
     except Exception as error:
         if os.environ.get("BUNDLE_DEBUG"):
             raise
@@ -92,7 +104,7 @@ def main(arguments: list[str] | None = None) -> int:
         click.echo(f"error: a fault of the tool itself: {kind}: {error}", err=True)
         click.echo("  what to do: run it again with BUNDLE_DEBUG=1 and report what it prints", err=True)
         return 1
-    return 0
+    return ended if isinstance(ended, int) else 0  # the code of click's Exit; commands give back nothing
 
 
 def _explain(error: BundleError) -> None:

@@ -15,7 +15,20 @@ if TYPE_CHECKING:
     from bundler.workflows.places import Places
 
 F = TypeVar("F", bound=Callable[..., Any])
-PATH = click.Path(path_type=Path, readable=False)  # our own errors say more than click's
+
+
+class _FileName(click.Path):
+    """A path whose name the system can have at all; all else our own errors say better than click's."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        try:
+            os.fsencode(value)
+        except UnicodeEncodeError:
+            self.fail("no file can have this name", param, ctx)
+        return super().convert(value, param, ctx)
+
+
+PATH = _FileName(path_type=Path, readable=False)
 
 jobs_option = click.option(
     "-j",

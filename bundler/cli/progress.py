@@ -25,14 +25,14 @@ def progress_of(verb: str, *, quiet: bool) -> Iterator[Progress]:
     if quiet:
         yield Silent()
         return
-    shown = Bar(verb) if _has_room() else Lines(verb)
+    shown = Bar(verb) if has_room() else Lines(verb)
     try:
         yield shown
     finally:
         shown.close()
 
 
-def _has_room() -> bool:
+def has_room() -> bool:
     """Whether stderr is a terminal that knows its size: on a serial console without one, tqdm shows nothing."""
     return sys.stderr.isatty() and 0 not in os.get_terminal_size(sys.stderr.fileno())
 

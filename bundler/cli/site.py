@@ -1,43 +1,76 @@
-"""`bundle install` and `bundle serve`."""
+"""`bundle install` and `bundle serve`, and `bundle receive` for programs."""
 
 import json
 import signal
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from bundler.cli.options import PATH, jobs_option, json_option, quiet_option, threshold_option, trust_option
+from bundler.cli.deploy import apply_options, deploy
+from bundler.cli.options import PATH, json_option, quiet_option, threshold_option, trust_option
 from bundler.cli.progress import human, progress_of
 from bundler.errors import Malformed, Usage
+
+if TYPE_CHECKING:
+    from bundler.workflows.install import Installed
 
 
 @click.command()
 @click.argument("file", type=PATH)
 @trust_option
 @threshold_option(None)
-@click.option("--root", type=PATH, required=True, metavar="DIR", help="The site's folder; made if it is not there.")
-@jobs_option
+@click.option("--root", type=PATH, metavar="DIR", help="Only a folder on this machine; made if it is not there.")
+@click.option("--site", "site_file", type=PATH, metavar="FILE", help="All hosts of this site.yaml.")
+@apply_options
 @json_option
 @quiet_option
 def install(
     file: Path,
     trust: tuple[Path, ...],
     threshold: int | None,
+    root: Path | None,
+    site_file: Path | None,
+    as_json: bool,
+    quiet: bool,
+    **given: Any,
+) -> None:
+    """Bring a site to the release of a bundle.
+
+    With --site, all its hosts: the store, registry, repositories and names, and every host's own settings. The plan is
+    shown and asked about first; `bundle apply` explains the rest.
+
+    With --root, a store and its views in one folder of this machine, for `bundle serve`; no root is needed, and the
+    options about hosts mean nothing.
+
+    Signatures first; every blob is hashed on its way into the store, once on the disk; the repositories are made and
+    switched to in one step. The first installation pins the trusted keys and the threshold. Killed at any point, the
+    same command goes on.
+
+    \b
+    Example:
+      bundle install site.bundle --trust release.pub --site site.yaml
+      bundle install site.bundle --trust release.pub --root /srv/site
+    """
+    if site_file is not None and root is None:
+        deploy(file, site_file, trust=trust, threshold=threshold, as_json=as_json, quiet=quiet, **given)
+    elif root is not None and site_file is None:
+        _install_root(file, root, trust, threshold, jobs=given["jobs"], as_json=as_json, quiet=quiet)
+    else:
+        raise Usage(message="give --site site.yaml, or --root DIR for a folder of this machine")
+
+
+def _install_root(
+    file: Path,
     root: Path,
+    trust: Sequence[Path],
+    threshold: int | None,
+    *,
     jobs: int | None,
     as_json: bool,
     quiet: bool,
 ) -> None:
-    """Fill a site's store from a bundle and switch to it.
-
-    Signatures first; then every blob is hashed on its way into the store, once on the disk; then the repositories are
-    made and switched to in one step. The first installation pins the trusted keys and the threshold. Killed at any
-    point, the same command goes on. No root is needed.
-
-    \b
-    Example:
-      bundle install site.bundle --trust release.pub --root /srv/site
-    """
     from bundler.signing.keys import read_public_key
     from bundler.support.parallel import cores
     from bundler.workflows.install import install as run
@@ -46,16 +79,7 @@ def install(
     with progress_of("install", quiet=quiet) as progress:
         done = run(file, root, keys=keys, threshold=threshold, jobs=jobs or 2 * cores(), progress=progress)
     if as_json:
-        facts = {
-            "root": str(done.root),
-            "generation": str(done.folder),
-            "release": {"line": done.statement.release.line, "number": done.statement.release.number},
-            "content": str(done.statement.content),
-            "new": done.new,
-            "changed": done.changed,
-            "signed": list(done.signed),
-        }
-        click.echo(json.dumps(facts, indent=2))
+        click.echo(json.dumps(_facts(done), indent=2))
         return
     if not done.changed:
         click.echo(f"{root} has release {done.statement.release} in use already: nothing to do")
@@ -64,6 +88,54 @@ def install(
     for keyid in done.signed:
         click.echo(f"  signed by {keyid}, trusted")
     click.echo(f"  serve it with:  bundle serve --root {root} --listen 0.0.0.0:8080")
+
+
+def _facts(done: "Installed") -> dict[str, object]:
+    return {
+        "root": str(done.root),
+        "generation": str(done.folder),
+        "release": {"line": done.statement.release.line, "number": done.statement.release.number},
+        "content": str(done.statement.content),
+        "new": done.new,
+        "changed": done.changed,
+        "signed": list(done.signed),
+    }
+
+
+@click.command(hidden=True)
+@trust_option
+@threshold_option(None)
+@click.option("--root", type=PATH, required=True, metavar="DIR", help="The site's folder; made if it is not there.")
+@click.option("--missing", is_flag=True, help="Only say what the site lacks of the bundle whose front comes in.")
+@click.option("--state", is_flag=True, help="Only say what the site uses; nothing is read from standard input.")
+@click.option("--anew", is_flag=True, help="Make the views of the release in use again, from the store alone.")
+@quiet_option
+def receive(
+    trust: tuple[Path, ...], threshold: int | None, root: Path, missing: bool, state: bool, anew: bool, quiet: bool
+) -> None:
+    """Fill a site's store from a stream on standard input, as `install` does from a file.
+
+    For programs: another machine that has the bundle file sends only what is missing here, over ssh for one. Everything
+    is proved here. Cut off at any point, the same again goes on. Prints JSON.
+    """
+    from bundler.signing.keys import read_public_key
+    from bundler.workflows import receive as workflow
+
+    if missing + state + anew > 1:
+        raise Usage(message="--missing, --state and --anew exclude each other")
+    if state:
+        click.echo(json.dumps(workflow.in_use(root)))
+        return
+    if anew:
+        click.echo(json.dumps(_facts(workflow.rebuild(root))))
+        return
+    keys = [read_public_key(path) for path in trust]
+    if missing:
+        click.echo(json.dumps(workflow.ask_missing(0, root, keys=keys, threshold=threshold)))
+        return
+    with progress_of("receive", quiet=quiet) as progress:
+        done = workflow.receive(0, root, keys=keys, threshold=threshold, progress=progress)
+    click.echo(json.dumps(_facts(done)))
 
 
 @click.command()

@@ -15,6 +15,18 @@ from bundler.errors.bundle import (
 )
 from bundler.errors.closure import ChartNotRendered, Incomplete, NeedsUnknown, StaleLock
 from bundler.errors.disk import Busy, CannotWrite, DiskFull, StateDamaged, StoreDamaged
+from bundler.errors.hosts import (
+    ActionFailed,
+    HostKeyUnknown,
+    HostLost,
+    HostUnreachable,
+    LeaseHeld,
+    NoPrivilege,
+    NotConverged,
+    Overtaken,
+    PreflightFailed,
+    StalePlan,
+)
 from bundler.errors.input import (
     ChartChanged,
     InvalidDocument,
@@ -40,7 +52,18 @@ from bundler.errors.network import (
     UnsafeRedirect,
     WrongBytes,
 )
-from bundler.errors.site import CannotListen, NotASite, StaleLink
+from bundler.errors.push import IndexRefused, PushFailed
+from bundler.errors.site import (
+    CannotListen,
+    FactUnknown,
+    HostsFailed,
+    NotASite,
+    NotCarried,
+    SecretsDamaged,
+    SecretsLocked,
+    StaleLink,
+    Unhealthy,
+)
 from bundler.errors.trust import (
     BadSignature,
     DoubledKey,
@@ -56,6 +79,7 @@ from bundler.errors.trust import (
 from bundler.errors.vendor import ChecksumUnknown, LicenseNotAccepted
 
 __all__ = [
+    "ActionFailed",
     "AuthenticationFailed",
     "BadCertificate",
     "BadSignature",
@@ -69,11 +93,18 @@ __all__ = [
     "DamagedContent",
     "DiskFull",
     "DoubledKey",
+    "FactUnknown",
     "FetchFailed",
     "HeaderMismatch",
+    "HostKeyUnknown",
+    "HostLost",
+    "HostUnreachable",
+    "HostsFailed",
     "HttpFailure",
     "Incomplete",
+    "IndexRefused",
     "InvalidDocument",
+    "LeaseHeld",
     "LicenseNotAccepted",
     "Malformed",
     "MalformedKey",
@@ -81,18 +112,27 @@ __all__ = [
     "NameConflict",
     "NeedsUnknown",
     "NewerToolNeeded",
+    "NoPrivilege",
     "NoSuchArtifact",
     "NotABundle",
     "NotASite",
+    "NotCarried",
+    "NotConverged",
     "NotFound",
     "NotReadable",
     "OlderRelease",
+    "Overtaken",
     "PinGone",
+    "PreflightFailed",
     "Problem",
+    "PushFailed",
     "ReleaseConflict",
     "ResolutionFailed",
+    "SecretsDamaged",
+    "SecretsLocked",
     "StaleLink",
     "StaleLock",
+    "StalePlan",
     "Stalled",
     "StateDamaged",
     "StoreDamaged",
@@ -102,6 +142,7 @@ __all__ = [
     "TrailingBytes",
     "TruncatedBundle",
     "TrustChanged",
+    "Unhealthy",
     "Unreachable",
     "UnsafeRedirect",
     "Unsigned",

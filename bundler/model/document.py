@@ -76,6 +76,15 @@ class Fields:
         self.ok = False
         self.reader.note(line=line or self.line, found=found, expected=expected)
 
+    def line_of(self, key: str) -> int:
+        """The line of a key's value; of the mapping itself where it lacks the key."""
+        node = self.table.pairs.get(key)
+        return self.line if node is None else node.line
+
+    def fail_at(self, key: str, *, found: str, expected: str) -> None:
+        """A problem of one key's value that only its context shows, at that value's line."""
+        self.fail(found=f"{found} at {self._name(key)!r}", expected=expected, line=self.line_of(key))
+
     def has(self, key: str) -> bool:
         self.seen.add(key)
         return key in self.table.pairs

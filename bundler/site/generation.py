@@ -2,10 +2,15 @@
 rename of the symlink `ROOT/current`."""
 
 import shutil
+from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
 
+from bundler.model.digest import Digest
+from bundler.model.limits import LIMITS
+from bundler.model.profile import Release
 from bundler.model.statement import Statement
+from bundler.model.statement_parser import parse_statement
 from bundler.signing.openpgp import create_apt_key
 from bundler.signing.trust import Accepted
 from bundler.store.blobs import BlobStore
@@ -23,7 +28,23 @@ _GENERATIONS = "generations"
 
 def name_of(statement: Statement) -> str:
     """Release and content: what a killed installation left under a number is never taken for other content."""
-    return f"{statement.release.line}-{statement.release.number}-{statement.content.hex[:12]}"
+    return _name(statement.release, statement.content)
+
+
+def _name(release: Release, content: Digest) -> str:
+    return f"{release.line}-{release.number}-{content.hex[:12]}"
+
+
+def release_of(folder: Path, known: Mapping[str, tuple[int, Digest]]) -> tuple[Release, Digest]:
+    """The release and the content of a generation's folder. `known` has the highest of each line (the site's state):
+    an older one is asked for its statement. Raises MalformedStatement, NotReadable."""
+    for line, (number, content) in known.items():
+        release = Release(line=line, number=number)
+        if folder.name == _name(release, content):
+            return release, content
+    path = folder / "statement" / "bundle.json"
+    statement = parse_statement(files.read_file(path, limit=LIMITS.document), path=str(path))
+    return statement.release, statement.content
 
 
 def current(root: Path) -> Path | None:
@@ -32,28 +53,39 @@ def current(root: Path) -> Path | None:
     return link.resolve() if link.is_symlink() and link.exists() else None
 
 
-def build(root: Path, accepted: Accepted, data: bytes, store: BlobStore, *, date: datetime) -> Path:
+def build(
+    root: Path, accepted: Accepted, data: bytes, store: BlobStore, *, date: datetime, anew: bool = False
+) -> Path:
     """Make the generation of a release, complete and on the disk, and give its folder; nothing uses it yet.
 
     `data` are the statement's signed bytes, kept as evidence. A generation that a killed installation left whole is
-    used again; a half one has another name and is thrown away.
+    used again, unless it is wanted `anew`; a half one has another name and is thrown away.
     """
     folder = root / _GENERATIONS / name_of(accepted.statement)
     previous = current(root)
     with files.writing(folder):
-        if not folder.exists():
+        if anew or not folder.exists():
             half = folder.with_name(".half")
             shutil.rmtree(half, ignore_errors=True)
             half.mkdir(parents=True)
             half.chmod(0o755)
             _fill(half, accepted, data, store)
             files.sync_filesystem(half)
-            half.rename(folder)
+            _replace(folder, half)
         if previous is not None and previous != folder:
             carry_over(previous, folder)
         sign_apt(folder, _apt_key(root), date)
         files.sync_filesystem(folder)
     return folder
+
+
+def _replace(folder: Path, half: Path) -> None:
+    broken = folder.with_name(".broken")
+    shutil.rmtree(broken, ignore_errors=True)
+    if folder.exists():
+        folder.rename(broken)
+    half.rename(folder)
+    shutil.rmtree(broken, ignore_errors=True)
 
 
 def switch(root: Path, folder: Path) -> None:
@@ -82,7 +114,8 @@ def _fill(folder: Path, accepted: Accepted, data: bytes, store: BlobStore) -> No
 
 
 def _apt_key(root: Path) -> bytes:
-    """The site's own OpenPGP key, made at the first need; its secret never leaves the site."""
+    """The site's own OpenPGP key; its secret never leaves the site. One that was put there, because several hosts serve
+    one site, is used as it is; else it is made at the first need."""
     path = root / "keys" / "apt.secret.asc"
     if not path.exists():
         path.parent.mkdir(mode=0o700, exist_ok=True)

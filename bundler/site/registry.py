@@ -7,14 +7,13 @@ from collections.abc import Callable
 
 from bundler.errors import Malformed
 from bundler.model import canonical
-from bundler.model.descriptor import Descriptor
 from bundler.model.digest import Digest
 from bundler.model.limits import LIMITS
 from bundler.model.reference import is_repository, site_host
 from bundler.site.answer import ASK, FOREVER, Answer, send_file
 from bundler.site.http import Content, Refused, Request
 from bundler.site.served import Generation, Missing
-from bundler.views.referrers import INDEX_TYPE, MANIFEST_TYPE, only_of_type, referrers_index, referrers_tag
+from bundler.views.referrers import INDEX_TYPE, media_type, only_of_type, referrers_index, referrers_tag
 from bundler.views.registry import ROOT, data_path, layer_path, repository_path, revision_path, tag_path, tags_path
 
 PAGE = 1000  # names in one answer, when the client asks for no less
@@ -96,18 +95,6 @@ def _tagged(generation: Generation, repository: str, tag: str) -> Digest:
         return Digest.parse(generation.open(tag_path(repository, tag)).read(LIMITS.name).decode("ascii", "replace"))
     except (Missing, Malformed):
         raise _Failed(404, "MANIFEST_UNKNOWN", f"{repository} has no tag {tag}") from None
-
-
-def media_type(manifest: bytes) -> str:
-    """What the manifest says it is; else an index when it lists manifests (image-spec leaves mediaType optional)."""
-    try:
-        value = canonical.load(manifest, limit=LIMITS.manifest)
-        stated = value.get("mediaType") if isinstance(value, dict) else None
-        if isinstance(stated, str):
-            return Descriptor(media_type=stated, digest=Digest.of(manifest), size=len(manifest)).media_type
-    except Malformed:
-        return MANIFEST_TYPE
-    return INDEX_TYPE if isinstance(value, dict) and "manifests" in value else MANIFEST_TYPE
 
 
 def _blob(request: Request, generation: Generation, repository: str, reference: str) -> Answer:

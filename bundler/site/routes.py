@@ -18,7 +18,7 @@ _SIMPLE = {  # what a client may ask for, best first, and what it gets (PEP 691)
     "application/vnd.pypi.simple.latest+html": _HTML,
     _OLD_HTML: _OLD_HTML,
 }
-_KINDS = {
+KINDS = {
     ".asc": "application/pgp-keys",
     ".deb": "application/vnd.debian.binary-package",
     ".html": "text/html; charset=utf-8",
@@ -31,7 +31,7 @@ _KINDS = {
     ".whl": "application/zip",
     ".yaml": "application/yaml",
 }
-_TEXTS = ("InRelease", "Packages", "Release", "SHA256SUMS")
+TEXTS = ("InRelease", "Packages", "Release", "SHA256SUMS")
 _HEX = re.compile(r"[0-9a-f]{64}")
 
 
@@ -43,7 +43,7 @@ def answer(request: Request, generation: Generation, *, scheme: str) -> Answer:
     if request.method not in ("GET", "HEAD"):
         return plain(405, "only GET and HEAD", fields=(("Allow", "GET, HEAD"),))
     if segments == ("",):
-        return Answer(status=200, kind=_KINDS[".html"], body=front_page(request, generation, scheme=scheme))
+        return Answer(status=200, kind=KINDS[".html"], body=front_page(request, generation, scheme=scheme))
     if segments == ("healthz",):
         return plain(200, "ok")
     if segments[:2] == ("pypi", "simple"):
@@ -83,10 +83,10 @@ def _view(generation: Generation, segments: tuple[str, ...]) -> Answer:
 
 
 def _kind(name: str) -> str:
-    if name in _TEXTS:
-        return _KINDS[".txt"]
+    if name in TEXTS:
+        return KINDS[".txt"]
     _, dot, ending = name.rpartition(".")
-    return _KINDS.get(dot + ending, "application/octet-stream")
+    return KINDS.get(dot + ending, "application/octet-stream")
 
 
 def _etag(segments: tuple[str, ...]) -> str:

@@ -12,11 +12,11 @@ from bundler.model.lock import LockedImage
 from bundler.model.platform import Platform
 from bundler.model.reference import Reference
 from bundler.sources.image_choice import choose, proved, reading
-from bundler.sources.registry_auth import RegistryAuth
-from bundler.sources.registry_credentials import Credentials
 from bundler.sources.registry_documents import INDEX_TYPES, MANIFEST_TYPES, media_type_of
 from bundler.sources.registry_places import Note, Place, Places
 from bundler.transport import Request, Response, Transport, Upstreams
+from bundler.transport.registry_auth import RegistryAuth
+from bundler.transport.registry_credentials import Credentials
 
 T = TypeVar("T")
 

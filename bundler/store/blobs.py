@@ -1,17 +1,26 @@
 """The site's store: read-only blobs under their SHA-256, each on the disk once.
 
 A blob appears under its name only after its digest was proved and its bytes are on the disk. Blobs in flight lie in
-`incoming/`; what a killed installation left there is thrown away by the next one.
+`incoming/`. Of a large one that an installation left there when it was killed, the next one believes what is surely on
+the disk, hashes it again and goes on behind it; everything else there is thrown away.
 """
 
 import hashlib
 import os
 import shutil
+import stat
+from collections.abc import Iterable
 from pathlib import Path
 
 from bundler.errors import StaleLink, StoreDamaged, WrongBytes
 from bundler.model.digest import Digest
-from bundler.support import files
+from bundler.support import files, parallel
+from bundler.support.buffers import page_buffer
+
+# What is written up to here is brought to the disk before the next byte is written: so a file's length alone tells,
+# also after a power cut, how much of it is surely there.
+MARK = 64 << 20
+_PIECE = 1 << 20
 
 
 class BlobStore:
@@ -22,11 +31,21 @@ class BlobStore:
         self._blobs = self.folder / "blobs" / "sha256"
         self._incoming = self.folder / "incoming"
 
-    def prepare(self) -> None:
-        """Make the folders and clear what an interrupted installation left. The caller holds the root's lock."""
+    def prepare(self, wanted: Iterable[Digest] = ()) -> None:
+        """Make the folders and clear what an interrupted installation left, but for the beginnings of `wanted` blobs.
+
+        The caller holds the root's lock.
+        """
+        keep = {digest.hex for digest in wanted}
         with files.writing(self.folder):
-            shutil.rmtree(self._incoming, ignore_errors=True)
             self._incoming.mkdir(parents=True, exist_ok=True)
+            for path in self._incoming.iterdir():
+                if path.is_dir() and not path.is_symlink():
+                    shutil.rmtree(path)
+                elif path.name not in keep or path.is_symlink():
+                    path.unlink()
+                else:
+                    path.chmod(0o600)  # read-only already, if the kill came just before its rename
             for number in range(256):
                 (self._blobs / f"{number:02x}").mkdir(parents=True, exist_ok=True)
 
@@ -40,6 +59,14 @@ class BlobStore:
         except FileNotFoundError:
             return False
 
+    def begun(self, digest: Digest, size: int) -> int:
+        """How many bytes of a blob that is not here an interrupted installation left; the next one goes on there."""
+        try:
+            found = (self._incoming / digest.hex).lstat()
+        except FileNotFoundError:
+            return 0
+        return _durable(found.st_size) if stat.S_ISREG(found.st_mode) and found.st_size <= size else 0
+
     def read(self, digest: Digest, *, limit: int) -> bytes:
         """A small blob, proved once more. Raises StaleLink or StoreDamaged."""
         try:
@@ -52,7 +79,7 @@ class BlobStore:
         return data
 
     def incoming(self, digest: Digest, size: int) -> "Incoming":
-        return Incoming(self, digest, size, self._incoming / digest.hex)
+        return Incoming(self, digest, self._incoming / digest.hex, begun=self.begun(digest, size))
 
     def settle(self) -> None:
         """Make all names published so far survive a power cut."""
@@ -60,29 +87,67 @@ class BlobStore:
 
 
 class Incoming:
-    """One blob on its way into the store: written and hashed piece by piece, then published."""
+    """One blob on its way into the store: written and hashed piece by piece from `position` on, then published."""
 
-    def __init__(self, store: BlobStore, digest: Digest, size: int, beside: Path) -> None:
-        self._store, self._digest, self._size, self._beside = store, digest, size, beside
+    def __init__(self, store: BlobStore, digest: Digest, beside: Path, *, begun: int) -> None:
+        self._store, self._digest, self._beside = store, digest, beside
+        self._begun = self.position = begun
         self._hash = hashlib.sha256()
-        self._descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        self._descriptor = os.open(beside, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
 
     def write(self, data: memoryview) -> None:
         self._hash.update(data)
-        files.write_all(self._descriptor, data)
+        while data:
+            room = MARK - self.position % MARK
+            if room == MARK and self.position > self._begun:
+                files.sync_data(self._descriptor)
+            files.write_at(self._descriptor, data[:room], self.position)
+            self.position += len(data[:room])
+            data = data[room:]
 
     def publish(self) -> None:
-        """Prove, sync, rename. Raises WrongBytes when these are not the bytes of the digest."""
+        """Prove, sync, rename. Raises WrongBytes when these are not the bytes of the digest; StoreDamaged when it may
+        be that what an earlier installation left of them is wrong. Nothing of them is kept then."""
         found = Digest(self._hash.hexdigest())
         if found != self._digest:
+            begun, self.position = self._begun, 0
+            if begun:
+                why = f"with the {begun} bytes that were held of it the digest is another"
+                raise StoreDamaged(path=str(self._beside), why=why)
             raise WrongBytes(what=str(self._digest), expected=str(self._digest), found=str(found))
         os.fchmod(self._descriptor, 0o444)
         files.sync_data(self._descriptor)
         self._beside.rename(self._store.path(self._digest))
 
     def __enter__(self) -> "Incoming":
+        try:
+            os.ftruncate(self._descriptor, self._begun)
+            self._hash_again()
+        except BaseException as error:
+            os.close(self._descriptor)
+            if isinstance(error, (OSError, StoreDamaged)):  # else the next one would stop here too
+                self._beside.unlink(missing_ok=True)
+            raise
         return self
+
+    def _hash_again(self) -> None:
+        if not self._begun:
+            return
+        buffer, offset = page_buffer(_PIECE), 0
+        while offset < self._begun:
+            parallel.check_stopping()
+            count = os.preadv(self._descriptor, [buffer[: self._begun - offset]], offset)
+            if count <= 0:
+                raise StoreDamaged(path=str(self._beside), why=f"it ends at byte {offset}")
+            self._hash.update(buffer[:count])
+            offset += count
 
     def __exit__(self, *_: object) -> None:
         os.close(self._descriptor)
-        self._beside.unlink(missing_ok=True)
+        if not _durable(self.position):
+            self._beside.unlink(missing_ok=True)
+
+
+def _durable(size: int) -> int:
+    """How much of a file in `incoming/` that is `size` bytes long is surely on the disk."""
+    return max(size - 1, 0) // MARK * MARK

@@ -35,6 +35,18 @@ def read_text(path: Path, *, limit: int) -> str:
         raise NotReadable(path=str(path), why=f"it is not UTF-8 (byte {error.start})") from None
 
 
+def read_end(path: Path, *, limit: int) -> bytes:
+    """The last whole lines of a file, `limit` bytes at most. Raises NotReadable."""
+    try:
+        with path.open("rb") as file:
+            size = file.seek(0, os.SEEK_END)
+            file.seek(max(0, size - limit))
+            data = file.read(limit)
+    except OSError as error:
+        raise NotReadable(path=str(path), why=error.strerror or str(error)) from None
+    return data if size <= limit else data.partition(b"\n")[2]
+
+
 def write_file(path: Path, data: bytes, *, mode: int = 0o644) -> None:
     """Write a file so that a reader sees the old bytes or the new ones, also after a power cut.
 
@@ -73,6 +85,27 @@ def create_file(path: Path, data: bytes, *, mode: int) -> None:
         finally:
             os.close(descriptor)
         sync_directory(path.parent)
+
+
+class Log:
+    """A file that lines are appended to, each on the disk before `append` comes back. Raises CannotWrite, DiskFull."""
+
+    def __init__(self, path: Path, *, mode: int = 0o600) -> None:
+        self.path = path
+        with writing(path):
+            flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW
+            self._descriptor = os.open(path, flags, mode)
+            size = os.fstat(self._descriptor).st_size
+            if size and os.pread(self._descriptor, 1, size - 1) != b"\n":
+                write_all(self._descriptor, b"\n")  # what a killed run left half written
+
+    def append(self, line: str) -> None:
+        with writing(self.path):
+            write_all(self._descriptor, f"{line}\n".encode())
+            os.fdatasync(self._descriptor)
+
+    def close(self) -> None:
+        os.close(self._descriptor)
 
 
 def write_all(descriptor: int, data: bytes | memoryview) -> None:

@@ -1,16 +1,28 @@
-"""The one transport for everything that is fetched over HTTP: bounded, resumed, and shy with credentials."""
+"""The one transport for everything that goes over HTTP: bounded, resumed, and shy with credentials."""
 
-from bundler.transport.request import Authorizer, BytesSink, PartSink, Request, Response, Sink, TransportConfig
+from bundler.transport.attempts import Attempts
+from bundler.transport.request import (
+    Authorizer,
+    BytesSink,
+    Outgoing,
+    PartSink,
+    Request,
+    Response,
+    Sink,
+    TransportConfig,
+)
 from bundler.transport.transport import Transport
 from bundler.transport.upstreams import Upstreams
-from bundler.transport.urls import origin_of, redact
+from bundler.transport.urls import follow, origin_of, redact
 from bundler.transport.version import Changed, NoRanges, Version
 
 __all__ = [
+    "Attempts",
     "Authorizer",
     "BytesSink",
     "Changed",
     "NoRanges",
+    "Outgoing",
     "PartSink",
     "Request",
     "Response",
@@ -19,6 +31,7 @@ __all__ = [
     "TransportConfig",
     "Upstreams",
     "Version",
+    "follow",
     "origin_of",
     "redact",
 ]

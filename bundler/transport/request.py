@@ -1,6 +1,6 @@
 """What is asked of the transport, what it gives back, and its bounds."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from random import SystemRandom
@@ -9,6 +9,15 @@ from typing import Protocol
 import bundler
 from bundler.support import clock, parallel
 from bundler.transport.urls import redact
+
+
+class Outgoing(Protocol):
+    """A body to send: `len` bytes, in pieces, from its first byte each time that it is iterated over."""
+
+    def __len__(self) -> int: ...
+
+    def __iter__(self) -> Iterator[bytes | memoryview]:
+        """The next piece is asked for when this one is sent; a piece is only valid until then."""
 
 
 class Authorizer(Protocol):
@@ -36,7 +45,7 @@ class Request:
     url: str = field(repr=False)
     method: str = "GET"
     headers: Mapping[str, str] = field(default_factory=dict)
-    body: bytes | None = field(default=None, repr=False)
+    body: bytes | Outgoing | None = field(default=None, repr=False)
     authorizer: Authorizer | None = field(default=None, repr=False)
     what: str = ""
     attempts: int | None = None

@@ -1,9 +1,9 @@
-"""The transport: one request loop for everything that is fetched."""
+"""The transport: one request loop for everything that is fetched or sent."""
 
 import contextlib
 import os
 import threading
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from bundler.transport.answer import Answer, Span
 from bundler.transport.attempts import Attempts
 from bundler.transport.connection import CURRENT, Adapter, Exchange
 from bundler.transport.failures import WIRE_ERRORS, translate
-from bundler.transport.request import PartSink, Request, Response, Sink, TransportConfig
+from bundler.transport.request import Outgoing, PartSink, Request, Response, Sink, TransportConfig
 from bundler.transport.urls import Origin, follow, origin_of, redact, split_userinfo
 from bundler.transport.version import NoRanges, Version
 
@@ -25,7 +25,7 @@ _REDIRECTS = (301, 302, 303, 307, 308)
 
 
 class Transport:
-    """Fetches over HTTP. Safe for use by many threads; each has its own connections.
+    """Fetches and sends over HTTP. Safe for use by many threads; each has its own connections.
 
     Proxies come from the environment; authorities from REQUESTS_CA_BUNDLE, CURL_CA_BUNDLE or SSL_CERT_FILE.
     Everything raised is a BundleError: Unreachable, BadCertificate, Stalled, HttpFailure, AuthenticationFailed,
@@ -48,7 +48,7 @@ class Transport:
 
     def get(self, request: Request, *, limit: int, accept: Collection[int] = (200,)) -> Response:
         """A small body, whole, at most `limit` bytes; the statuses in `accept` are answers, others are errors."""
-        attempts = Attempts(self.config, size=limit, fruitless=request.attempts)
+        attempts = Attempts(self.config, size=limit + len(request.body or b""), fruitless=request.attempts)
         while True:
             try:
                 with self._open(request, {}, attempts) as answer:
@@ -200,7 +200,8 @@ class Transport:
         fixed = {"User-Agent": config.user_agent, "Accept-Encoding": "identity", "Accept": "*/*"}
         token = CURRENT.set(exchange)
         try:
-            prepared = requests.Request(request.method, url, headers={**fixed, **headers}, data=request.body).prepare()
+            body = _body(request.body, exchange)
+            prepared = requests.Request(request.method, url, headers={**fixed, **headers}, data=body).prepare()
             settings = self._environment(session, url)
             authorities = _authorities(settings["verify"])
             response = session.get_adapter(url).send(
@@ -241,6 +242,27 @@ class Transport:
     def _count(self, count: int) -> None:
         with self._lock:
             self._received += count
+
+
+class _Timed:
+    """A body on its way out, up to the deadline; requests takes its length for the Content-Length."""
+
+    def __init__(self, body: Outgoing, exchange: Exchange) -> None:
+        self._body, self._exchange = body, exchange
+
+    def __len__(self) -> int:
+        return len(self._body)
+
+    def __iter__(self) -> Iterator[bytes | memoryview]:
+        for piece in self._body:
+            if self._exchange.monotonic() >= self._exchange.deadline:
+                raise TimeoutError
+            yield piece
+
+
+def _body(body: bytes | Outgoing | None, exchange: Exchange) -> bytes | _Timed | None:
+    """What requests is given: of no bytes it would not know the length."""
+    return body if body is None or isinstance(body, bytes) else _Timed(body, exchange) if len(body) else b""
 
 
 def _authorities(found: bool | str | None) -> bool | str:

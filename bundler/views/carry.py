@@ -14,19 +14,17 @@ from bundler.views.tree import Tree, lines
 
 CARRIED = "carried"  # the list of what a generation has only from the one before; it is not carried further
 _HEX = "[0-9a-f]{64}"
-_CONTENT_ADDRESSED = re.compile(
-    "|".join(
-        (
-            rf"pypi/files/{_HEX}/[^/]+",
-            rf"charts/files/{_HEX}/[^/]+",
-            rf"apt/[^/]+/pool/[0-9a-f]{{2}}/{_HEX}/[^/]+",
-            rf"apt/[^/]+/dists/[^/]+/main/[^/]+/by-hash/SHA256/{_HEX}",
-            rf"{ROOT}/blobs/sha256/[0-9a-f]{{2}}/{_HEX}/data",
-            rf"{ROOT}/repositories/.+/_layers/sha256/{_HEX}/link",
-            rf"{ROOT}/repositories/.+/_manifests/revisions/sha256/{_HEX}/link",
-        )
-    )
+# Patterns of the paths whose content their name fixes.
+CONTENT_ADDRESSED = (
+    rf"pypi/files/{_HEX}/[^/]+",
+    rf"charts/files/{_HEX}/[^/]+",
+    rf"apt/[^/]+/pool/[0-9a-f]{{2}}/{_HEX}/[^/]+",
+    rf"apt/[^/]+/dists/[^/]+/main/[^/]+/by-hash/SHA256/{_HEX}",
+    rf"{ROOT}/blobs/sha256/[0-9a-f]{{2}}/{_HEX}/data",
+    rf"{ROOT}/repositories/.+/_layers/sha256/{_HEX}/link",
+    rf"{ROOT}/repositories/.+/_manifests/revisions/sha256/{_HEX}/link",
 )
+_CONTENT_ADDRESSED = re.compile("|".join(CONTENT_ADDRESSED))
 
 
 def content_addressed(path: str) -> bool:

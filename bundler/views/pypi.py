@@ -120,8 +120,8 @@ def _file_json(each: Listed) -> dict[str, Any]:
         "url": each.url,
         "hashes": {"sha256": each.wheel.digest.hex},
         "size": each.size,
+        # Not its old name `dist-info-metadata`: there pip before 23.1, such as Debian 12's, ends on an object (PEP 714).
         "core-metadata": metadata,
-        "dist-info-metadata": metadata,
         "yanked": False,
     }
     if each.requires_python:

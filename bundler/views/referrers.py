@@ -9,6 +9,7 @@ from typing import Any
 
 from bundler.errors import Malformed
 from bundler.model import canonical
+from bundler.model.descriptor import Descriptor
 from bundler.model.digest import Digest
 from bundler.model.limits import LIMITS
 
@@ -18,6 +19,18 @@ MANIFEST_TYPE = "application/vnd.oci.image.manifest.v1+json"
 
 def referrers_tag(subject: Digest) -> str:
     return f"sha256-{subject.hex}"
+
+
+def media_type(manifest: bytes) -> str:
+    """What the manifest says it is; else an index when it lists manifests (image-spec leaves mediaType optional)."""
+    try:
+        value = _load(manifest)
+        stated = value.get("mediaType") if isinstance(value, dict) else None
+        if isinstance(stated, str):
+            return Descriptor(media_type=stated, digest=Digest.of(manifest), size=len(manifest)).media_type
+    except Malformed:
+        return MANIFEST_TYPE
+    return INDEX_TYPE if isinstance(value, dict) and "manifests" in value else MANIFEST_TYPE
 
 
 def subject_of(manifest: bytes) -> Digest | None:
@@ -32,6 +45,19 @@ def referrers_index(manifests: Iterable[bytes]) -> bytes:
     """The index of these manifests: the same for the same, in any order."""
     entries = sorted((_entry(manifest) for manifest in set(manifests)), key=lambda entry: str(entry["digest"]))
     return canonical.dump({"schemaVersion": 2, "mediaType": INDEX_TYPE, "manifests": entries})
+
+
+def merged_index(index: bytes | None, manifests: Iterable[bytes]) -> bytes:
+    """The index with these manifests too; what it lists already stays. No index, or nonsense, lists nothing."""
+    added = _object(_load(referrers_index(manifests)))
+    try:
+        known = _object(_load(index or b"{}")).get("manifests")
+    except Malformed:
+        known = None
+    entries = [each for each in known if isinstance(each, dict)] if isinstance(known, list) else []
+    listed = {each.get("digest") for each in entries}
+    fresh = [each for each in added["manifests"] if each["digest"] not in listed]
+    return canonical.dump({**added, "manifests": [*entries, *fresh]})
 
 
 def only_of_type(index: bytes, artifact_type: str) -> bytes:

@@ -6,6 +6,7 @@ as tags; wheels, debs and files under `bundle/<kind>`, by digest only. What refe
 """
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 
 from bundler.model.digest import Digest
@@ -48,9 +49,54 @@ def tag_path(repository: str, tag: str) -> str:
     return f"{tags_path(repository)}/{tag}/current/link"
 
 
-def build_registry(target: Path, artifacts: Iterable[Artifact], store: BlobStore) -> None:
-    """Make `registry/` in the generation `target`. Raises NameConflict, StaleLink, StoreDamaged, CannotWrite."""
-    view = _View(target, store)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Placement:
+    """Where a registry has an artifact: its repository, what lies there, and the tag of `root` or none. `referrers` are
+    those of the manifests that are about others of them."""
+
+    repository: str
+    root: Digest
+    tag: str = ""
+    manifests: tuple[Digest, ...]
+    referrers: tuple[Digest, ...] = ()
+    blobs: tuple[Digest, ...]
+
+
+def placements(artifact: Artifact) -> tuple[Placement, ...]:
+    """All the places of an artifact: those of any registry that holds a bundle."""
+    if isinstance(artifact, ImageArtifact):
+        reference = artifact.reference
+        place = Placement(
+            repository=reference.site_repository,
+            root=artifact.root,
+            tag=reference.tag,
+            manifests=artifact.manifests,
+            referrers=artifact.referrers,
+            blobs=artifact.blobs,
+        )
+        return (place,)
+    blobs = tuple(member for member in artifact.members if member != artifact.manifest)
+    if isinstance(artifact, ChartArtifact):
+        names = _chart_names(artifact)
+    else:
+        names = [(f"{ARTIFACTS}/{_KINDS[type(artifact)]}", "")]
+    return tuple(
+        Placement(repository=repository, root=artifact.manifest, tag=tag, manifests=(artifact.manifest,), blobs=blobs)
+        for repository, tag in names
+    )
+
+
+def _chart_names(chart: ChartArtifact) -> list[tuple[str, str]]:
+    """Where Helm looks for it: by its own name on the site, and by that of its registry."""
+    names = [(f"{ARTIFACTS}/chart/{chart.chart}", chart_tag(chart.version))]
+    if chart.reference:
+        reference = Reference.parse(chart.reference)
+        names.append((reference.site_repository, reference.tag))
+    return names
+
+
+def check_registry_names(artifacts: Iterable[Artifact]) -> None:
+    """Raises NameConflict where a registry could not have two of these side by side."""
     listed = tuple(artifacts)
     images = (artifact for artifact in listed if isinstance(artifact, ImageArtifact))
     charts = (artifact for artifact in listed if isinstance(artifact, ChartArtifact))
@@ -58,31 +104,20 @@ def build_registry(target: Path, artifacts: Iterable[Artifact], store: BlobStore
         images=((image.reference, image.root) for image in images),
         charts=((chart.name, chart.reference, chart.manifest) for chart in charts),
     )
-    for artifact in listed:
-        if isinstance(artifact, ImageArtifact):
-            reference = artifact.reference
-            view.add(reference.site_repository, manifests=artifact.manifests, blobs=artifact.blobs)
-            if reference.tag:
-                view.tag(reference.site_repository, reference.tag, artifact.root)
-            view.refer(reference.site_repository, artifact)
-        elif isinstance(artifact, ChartArtifact):
-            _chart(view, artifact)
-        else:
-            blobs = [member for member in artifact.members if member != artifact.manifest]
-            view.add(f"{ARTIFACTS}/{_KINDS[type(artifact)]}", manifests=[artifact.manifest], blobs=blobs)
+
+
+def build_registry(target: Path, artifacts: Iterable[Artifact], store: BlobStore) -> None:
+    """Make `registry/` in the generation `target`. Raises NameConflict, StaleLink, StoreDamaged, CannotWrite."""
+    view = _View(target, store)
+    listed = tuple(artifacts)
+    check_registry_names(listed)
+    for place in (place for artifact in listed for place in placements(artifact)):
+        view.add(place.repository, manifests=place.manifests, blobs=place.blobs)
+        if place.tag:
+            view.tag(place.repository, place.tag, place.root)
+        view.refer(place)
     view.tag_referrers()
     view.tree.folder(f"{ROOT}/repositories")
-
-
-def _chart(view: "_View", chart: ChartArtifact) -> None:
-    """Where Helm looks for it: by its own name on the site, and by that of its registry."""
-    places = [(f"{ARTIFACTS}/chart/{chart.chart}", chart_tag(chart.version))]
-    if chart.reference:
-        reference = Reference.parse(chart.reference)
-        places.append((reference.site_repository, reference.tag))
-    for repository, tag in places:
-        view.add(repository, manifests=[chart.manifest], blobs=[chart.config, chart.digest, *chart.provenance])
-        view.tag(repository, tag, chart.manifest)
 
 
 class _View:
@@ -106,13 +141,13 @@ class _View:
         self._link(tag_path(repository, tag), digest)
         self._link(f"{tags_path(repository)}/{tag}/index/sha256/{digest.hex}/link", digest)
 
-    def refer(self, repository: str, image: ImageArtifact) -> None:
+    def refer(self, place: Placement) -> None:
         """Note what refers to the manifests of an image; several images of a repository may share one."""
-        for digest in image.referrers:
+        for digest in place.referrers:
             manifest = self._store.read(digest, limit=LIMITS.manifest)
             subject = subject_of(manifest)
-            if subject in image.manifests:
-                self._referrers.setdefault((repository, subject), set()).add(manifest)
+            if subject in place.manifests:
+                self._referrers.setdefault((place.repository, subject), set()).add(manifest)
 
     def tag_referrers(self) -> None:
         """The index of each manifest's referrers, which nobody but us writes, under its tag."""

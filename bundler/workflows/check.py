@@ -26,10 +26,11 @@ from bundler.signing.keys import PublicKey
 from bundler.signing.trust import Trust, judge
 from bundler.support.progress import Progress, counted
 from bundler.transport import Transport
+from bundler.verify.carried import carried_lock
 from bundler.verify.check import layout_of
 from bundler.workflows.lock import resolvers_of
 from bundler.workflows.look import write_proved
-from bundler.workflows.places import Places, carried_lock, read_lock, sources_of
+from bundler.workflows.places import Places, read_lock, sources_of
 
 _CHUNK = 1 << 20
 

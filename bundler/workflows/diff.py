@@ -12,8 +12,9 @@ from bundler.model.statement import Artifact
 from bundler.model.statement_parser import parse_statement
 from bundler.resolve.changes import Change, changes_between
 from bundler.signing.trust import check_signers
+from bundler.verify.carried import carried_lock
 from bundler.verify.check import layout_of
-from bundler.workflows.places import carried_lock, is_bundle, read_lock
+from bundler.workflows.places import is_bundle, read_lock
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,13 +1,15 @@
 """`bundle install --root`: from a bundle file to a site's store and views."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 from bundler.archive.form import owners_of
-from bundler.archive.layout import Layout, Place
+from bundler.archive.layout import Place
 from bundler.archive.reader import BundleFile
-from bundler.errors import DamagedContent, DiskFull, Malformed, MalformedStatement, WrongBytes
+from bundler.archive.sending import front_of
+from bundler.errors import DamagedContent, DiskFull, Malformed, MalformedStatement, StoreDamaged, WrongBytes
 from bundler.model.digest import Digest
 from bundler.model.limits import LIMITS
 from bundler.model.lock_parser import check_control
@@ -40,6 +42,18 @@ class Installed:
     changed: bool
 
 
+class Source(Protocol):
+    """Where a bundle's bytes come from: its file, or a stream from a machine that has the file."""
+
+    def front(self) -> Signed: ...
+
+    def check(self, statement: Statement, statement_size: int) -> None:
+        """Everything that can be known of the form before the first write."""
+
+    def bring(self, statement: Statement, wanted: Sequence[Entry], store: BlobStore, progress: Progress) -> None:
+        """Put the wanted blobs, in the order of the statement, into the store; prove all else that comes."""
+
+
 def install(
     path: Path,
     root: Path,
@@ -49,41 +63,52 @@ def install(
     jobs: int,
     progress: Progress,
 ) -> Installed:
-    """Judge first, then write: nothing is made in `root` before the signatures hold and the file is whole in form."""
+    """From a bundle file; every byte of it is proved. Raises as `fill`, and DamagedContent with all that is damaged."""
     with BundleFile(path) as file:
-        signed = file.front()
-        judged = _judge(read_state(root), root, tuple(keys), threshold, signed)
-        layout = layout_of(file, judged[1].statement, len(signed.statement))
-        check_bootstrap_signatures(file, judged[1].statement, layout)
-        _check_names(judged[1].statement)
-        _check_controls(file, judged[1].statement, layout)
-        _make_root(root)
-        with files.exclusive(root / ".lock", what=str(root)):
-            state = read_state(root)  # once more, now that nobody else changes it
-            trust, accepted = _judge(state, root, tuple(keys), threshold, signed)
-            statement = accepted.statement
-            store = BlobStore(root)
-            new = _fill_store(file, statement, layout, store, jobs=jobs, progress=progress)
-            in_use = generation.current(root)
-            if new == 0 and in_use is not None and in_use.name == generation.name_of(statement):
-                return Installed(
-                    root=root, folder=in_use, statement=statement, signed=accepted.signed, new=0, changed=False
-                )
-            date = state.next_date(clock.now())
-            folder = generation.build(root, accepted, signed.statement, store, date=date)
-            write_state(root, state.after(statement, trust=trust, date=date))
-            if state.trust is None:
-                progress.note(
-                    f"pinned from now on: the trusted keys ({len(trust.keys)}), the threshold ({trust.threshold})"
-                )
-            generation.switch(root, folder)
+        return fill(FromFile(file, jobs=jobs), root, keys=keys, threshold=threshold, progress=progress)
+
+
+def fill(
+    source: Source, root: Path, *, keys: Sequence[PublicKey], threshold: int | None, progress: Progress
+) -> Installed:
+    """Judge first, then write: nothing is made in `root` before the signatures hold and the form is right."""
+    signed = source.front()
+    statement = judge_for(read_state(root), root, keys, threshold, signed)[1].statement
+    source.check(statement, len(signed.statement))
+    _check_names(statement)
+    _make_root(root)
+    with files.exclusive(root / ".lock", what=str(root)):
+        state = read_state(root)  # once more, now that nobody else changes it
+        trust, accepted = judge_for(state, root, keys, threshold, signed)
+        store = BlobStore(root)
+        new = _fill_store(source, statement, store, progress)
+        in_use = generation.current(root)
+        if new == 0 and in_use is not None and in_use.name == generation.name_of(statement):
+            return Installed(
+                root=root, folder=in_use, statement=statement, signed=accepted.signed, new=0, changed=False
+            )
+        date = state.next_date(clock.now())
+        folder = generation.build(root, accepted, signed.statement, store, date=date)
+        files.write_file(front_file(root), front_of(signed))
+        write_state(root, state.after(statement, trust=trust, date=date))
+        if state.trust is None:
+            progress.note(
+                f"pinned from now on: the trusted keys ({len(trust.keys)}), the threshold ({trust.threshold})"
+            )
+        generation.switch(root, folder)
     return Installed(root=root, folder=folder, statement=statement, signed=accepted.signed, new=new, changed=True)
 
 
-def _judge(
-    state: SiteState, root: Path, keys: tuple[PublicKey, ...], threshold: int | None, signed: Signed
+def front_file(root: Path) -> Path:
+    """Where a site keeps the signed statement of the release in use: enough to make its views again from the store."""
+    return root / "state" / "release.front"
+
+
+def judge_for(
+    state: SiteState, root: Path, keys: Sequence[PublicKey], threshold: int | None, signed: Signed
 ) -> tuple[Trust, Accepted]:
-    trust = settle_trust(state, root=root, keys=keys, threshold=threshold)
+    """By what the site has pinned, or by what is given to a new one. Raises the errors of trust."""
+    trust = settle_trust(state, root=root, keys=tuple(keys), threshold=threshold)
     accepted = judge(trust, signed)
     judge_release(accepted.statement, state.releases)
     return trust, accepted
@@ -99,17 +124,17 @@ def _check_names(statement: Statement) -> None:
     )
 
 
-def _check_controls(file: BundleFile, statement: Statement, layout: Layout) -> None:
+def check_controls(path: str, statement: Statement, read: Callable[[Entry], bytes]) -> None:
     """A package's description is one stanza, of that very package, and leaves where it lies and its hashes to us.
 
-    Raises MalformedStatement; DamagedContent for one that is not what was signed.
+    `read` gives a blob's bytes. Raises MalformedStatement; DamagedContent for one that is not what was signed.
     """
-    places = {place.member.name: place for place in layout.places}
+    entries = {entry.digest: entry for entry in statement.entries}
     for deb in statement.debs:
-        place = places[f"{BLOB_PREFIX}{deb.control.hex}"]
-        data = file.body(place) if place.member.size <= LIMITS.metadata else b""
+        entry = entries[deb.control]
+        data = read(entry) if entry.size <= LIMITS.metadata else b""
         if data and Digest.of(data) != deb.control:
-            raise DamagedContent(path=file.path, damaged=((place.member.name, (deb.name,)),))
+            raise DamagedContent(path=path, damaged=((entry.name, (deb.name,)),))
         try:
             lines = check_control(data.decode().removesuffix("\n")).split("\n")
         except (Malformed, UnicodeDecodeError):
@@ -120,7 +145,7 @@ def _check_controls(file: BundleFile, statement: Statement, layout: Layout) -> N
             expected = (
                 f"one stanza of {deb.package} {deb.version} {deb.architecture}, without {', '.join(sorted(_OURS))}"
             )
-            raise MalformedStatement(path=file.path, where=deb.name, found="another description", expected=expected)
+            raise MalformedStatement(path=path, where=deb.name, found="another description", expected=expected)
 
 
 def _make_root(root: Path) -> None:
@@ -131,55 +156,86 @@ def _make_root(root: Path) -> None:
                 folder.chmod(0o755)
 
 
-def _fill_store(
-    file: BundleFile, statement: Statement, layout: Layout, store: BlobStore, *, jobs: int, progress: Progress
-) -> int:
-    """Bring every blob into the store and prove the rest; gives the bytes that were new.
+def _fill_store(source: Source, statement: Statement, store: BlobStore, progress: Progress) -> int:
+    """Bring every blob into the store; gives the bytes of those that were new.
 
-    Raises DamagedContent with all that is damaged, DiskFull before anything is written when it cannot fit.
+    Raises DiskFull before anything is written when it cannot fit, and what the source raises.
     """
-    store.prepare()
-    places = {place.member.name: place for place in layout.places}
     wanted = [entry for entry in statement.entries if not _held(store, entry)]
-    new = sum(entry.size for entry in wanted if entry.name.startswith(BLOB_PREFIX))
-    missing = new + _VIEW_ROOM - files.free_space(store.folder)
+    blobs = blobs_of(wanted)
+    store.prepare(entry.digest for entry in blobs)
+    new = sum(entry.size for entry in blobs)
+    missing = sum(entry.size - store.begun(entry.digest, entry.size) for entry in blobs) + _VIEW_ROOM
+    missing -= files.free_space(store.folder)
     if new and missing > 0:
         raise DiskFull(path=str(store.folder), missing=missing)
-    progress.expect(sum(entry.size for entry in wanted))
-    owners = owners_of(statement)
-
-    def bring(entry: Entry) -> None:
-        label = owners.get(entry.name, (entry.name,))[0]
-        progress.begin(label)
-        try:
-            if entry.name.startswith(BLOB_PREFIX):
-                _store_blob(file, store, entry, places[entry.name], progress)
-            elif hash_body(file, places[entry.name], progress.advance) != entry.digest:
-                raise WrongBytes(what=entry.name, expected=str(entry.digest), found="other bytes")
-        finally:
-            progress.end(label)
-
-    largest_first = sorted(wanted, key=lambda entry: (-entry.size, entry.name))
-    failed = parallel.each(largest_first, bring, jobs=jobs, fatal=_is_fatal)
-    raise_damaged(file, (entry.name for entry, _ in failed), owners)
+    source.bring(statement, wanted, store, progress)
     if new:
         store.settle()
     return new
+
+
+def blobs_of(entries: Iterable[Entry]) -> list[Entry]:
+    return [entry for entry in entries if entry.name.startswith(BLOB_PREFIX)]
 
 
 def _held(store: BlobStore, entry: Entry) -> bool:
     return entry.name.startswith(BLOB_PREFIX) and store.holds(entry.digest, entry.size)
 
 
+class FromFile:
+    """A bundle file as a source: what is no blob is proved too, and everything damaged is named at once."""
+
+    def __init__(self, file: BundleFile, *, jobs: int) -> None:
+        self._file, self._jobs = file, jobs
+        self._places: dict[str, Place] = {}
+
+    def front(self) -> Signed:
+        return self._file.front()
+
+    def check(self, statement: Statement, statement_size: int) -> None:
+        layout = layout_of(self._file, statement, statement_size)
+        check_bootstrap_signatures(self._file, statement, layout)
+        self._places = {place.member.name: place for place in layout.places}
+        check_controls(self._file.path, statement, lambda entry: self._file.body(self._places[entry.name]))
+
+    def bring(self, statement: Statement, wanted: Sequence[Entry], store: BlobStore, progress: Progress) -> None:
+        progress.expect(sum(entry.size for entry in wanted))
+        owners = owners_of(statement)
+
+        def bring(entry: Entry) -> None:
+            label = owners.get(entry.name, (entry.name,))[0]
+            progress.begin(label)
+            try:
+                if entry.name.startswith(BLOB_PREFIX):
+                    self._store(store, entry, progress)
+                elif hash_body(self._file, self._places[entry.name], progress.advance) != entry.digest:
+                    raise WrongBytes(what=entry.name, expected=str(entry.digest), found="other bytes")
+            finally:
+                progress.end(label)
+
+        largest_first = sorted(wanted, key=lambda entry: (-entry.size, entry.name))
+        failed = parallel.each(largest_first, bring, jobs=self._jobs, fatal=_is_fatal)
+        raise_damaged(self._file, (entry.name for entry, _ in failed), owners)
+
+    def _store(self, store: BlobStore, entry: Entry, progress: Progress) -> None:
+        try:
+            _store_blob(self._file, store, entry, self._places[entry.name], progress)
+        except StoreDamaged:  # what was held of it is thrown away now: once more, from the beginning
+            progress.advance(-entry.size)
+            _store_blob(self._file, store, entry, self._places[entry.name], progress)
+
+
 def _store_blob(file: BundleFile, store: BlobStore, entry: Entry, place: Place, progress: Progress) -> None:
     with files.writing(store.folder, missing=entry.size), store.incoming(entry.digest, entry.size) as incoming:
+        progress.advance(incoming.position)
 
         def take(data: memoryview) -> None:
             parallel.check_stopping()
             incoming.write(data)
             progress.advance(len(data))
 
-        file.stream(place, take, thread_buffer())
+        file.stream(place, take, thread_buffer(), skip=incoming.position)
         incoming.publish()
 
 

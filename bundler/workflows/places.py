@@ -5,18 +5,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from bundler.archive.contents import chart_reference
-from bundler.archive.layout import Layout
-from bundler.archive.reader import BundleFile
 from bundler.catalog.manifests import Manifests
-from bundler.errors import DamagedContent, Usage
+from bundler.errors import Usage
 from bundler.fetch.cache import Cache
 from bundler.fetch.pool import Sources
-from bundler.model.digest import Digest
 from bundler.model.limits import LIMITS
 from bundler.model.lock import Lock
 from bundler.model.lock_parser import parse_lock
 from bundler.model.sitenames import check_site_names
-from bundler.model.statement import BLOB_PREFIX, Statement
 from bundler.sources.debs import DebLocator
 from bundler.sources.images import Registry
 from bundler.sources.index import PackageIndex
@@ -55,15 +51,6 @@ def is_bundle(path: Path) -> bool:
             return file.read(512)[_USTAR] == b"ustar"
     except OSError:
         return False  # who reads it next says why
-
-
-def carried_lock(file: BundleFile, statement: Statement, layout: Layout) -> Lock:
-    """The lock that a bundle was made from. Raises DamagedContent, InvalidDocument."""
-    place = layout.place(f"{BLOB_PREFIX}{statement.lock.hex}")
-    data = file.body(place) if place.member.size <= LIMITS.document else b""
-    if Digest.of(data) != statement.lock:
-        raise DamagedContent(path=file.path, damaged=((place.member.name, ("images.lock",)),))
-    return parse_lock(data.decode(), file=f"{file.path}: images.lock")
 
 
 def check_names(lock: Lock) -> None:

@@ -11,8 +11,8 @@ from bundler.errors import NotFound, ResolutionFailed
 from bundler.model.platform import Platform
 from bundler.model.reference import Reference
 from bundler.sources.images import Registry
-from bundler.sources.registry_credentials import Credentials
 from bundler.transport import Transport, Upstreams
+from bundler.transport.registry_credentials import Credentials
 from tests.hostile_server import Bytes
 from tests.lab import Upstream, require_program
 

@@ -12,9 +12,12 @@ from pathlib import Path
 import pytest
 
 from tests.lab import ROOT, Upstream, require_netns, require_program, require_root
+from tests.nodes import lab_of, site_bundle
 
 README = (ROOT / "README.md").read_text()
 COMMANDS = [line.strip().partition("  #")[0].strip() for line in README.splitlines() if line.startswith("    ")]
+BUNDLE_COMMANDS = [command for command in COMMANDS if command.startswith("bundle ")]
+ON_HOSTS = next(at for at, command in enumerate(BUNDLE_COMMANDS) if command.startswith("bundle site "))
 ENVIRONMENT = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
 
 
@@ -54,7 +57,7 @@ def test_using_it(upstream: Upstream, tmp_path: Path) -> None:
     """The commands of "Use it", in one folder, with the images of docker.io from the lab's registry."""
     shutil.copytree(ROOT / "manifests", tmp_path / "manifests")
     environment = {**ENVIRONMENT, "BUNDLE_UPSTREAM": f"docker.io={upstream.url}"}
-    commands = [command for command in COMMANDS if command.startswith("bundle ")]
+    commands = BUNDLE_COMMANDS[:ON_HOSTS]
     verbs = ["keys", "lock", "check", "create", "verify", "install", "serve"]
     assert [command.split()[1] for command in commands] == verbs
     for command in commands[:-1]:
@@ -74,3 +77,26 @@ def test_using_it(upstream: Upstream, tmp_path: Path) -> None:
             assert b"welcome.html" in answer.read()
         server.send_signal(signal.SIGTERM)
         assert server.wait(timeout=20) == 0
+
+
+@pytest.mark.slow
+def test_using_it_on_hosts(tmp_path: Path) -> None:
+    """The commands for a whole site, on machines of the lab; where the page asks people, they say yes."""
+    with lab_of(2) as lab:
+        bundle = site_bundle()
+        for name in ("site.bundle", "release.pub"):
+            (tmp_path / name).symlink_to(bundle.folder / name)
+        environment = {**ENVIRONMENT, **lab.environment, "PATH": ENVIRONMENT["PATH"]}
+        said = ""
+        for command in BUNDLE_COMMANDS[ON_HOSTS:]:
+            for node, address in zip(lab.nodes, ("10.0.0.11", "10.0.0.12"), strict=True):
+                command = command.replace(address, node.address)
+            words = command.replace("node1", "n1").replace("node2", "n2").split()
+            words += ["--yes"] if "trust-hosts" in words or "install" in words else []
+            done = subprocess.run(
+                words, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=600, check=False
+            )
+            assert done.returncode == 0, f"{command}\n{done.stdout[-3000:]}{done.stderr[-3000:]}"
+            said = done.stdout
+        assert re.search(r"^registry +1 +well +- ", said, re.MULTILINE), said
+        assert lab.packets()["left"] == 0

@@ -32,7 +32,7 @@ def test_the_list(run: Run) -> None:
     assert code == 0
     rows = {line.split()[0]: line for line in out.splitlines() if line}
     assert "1.28, 1.36" in rows["kubernetes"]
-    assert rows["seed-2025"].split()[1] == "31"
+    assert rows["seed-2025"].split()[1] == "32"
     facts = json.loads(run("--json")[1])
     assert {each["name"] for each in facts["components"]} > {"kubernetes", "triton", "web"}
     assert [each["name"] for each in facts["profiles"]] == ["default", "quickstart", "seed-2025"]

@@ -59,7 +59,7 @@ def provides(declared: Declared) -> dict[str, str]:
 
 def test_every_part_of_the_platform_is_there() -> None:
     """The installer's components, and what they stand upon."""
-    wanted = "base-os registry kubernetes containerd cni-plugins crictl helm coredns flannel kube-vip metallb"
+    wanted = "base-os registry kubernetes containerd cni-plugins crictl helm coredns dns flannel kube-vip metallb"
     wanted += " haproxy-ingress ingress-nginx metrics-server ceph lvs seaweedfs juicefs mariadb maxscale redis"
     wanted += " nvidia-driver cuda nvidia-container-toolkit device-plugin ofed triton kueue volcano prometheus"
     wanted += " exporters fluent-bit zabbix clients"

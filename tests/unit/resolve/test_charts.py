@@ -39,9 +39,9 @@ from bundler.sources.charts import Charts
 from bundler.sources.images import Registry
 from bundler.sources.index import PackageIndex
 from bundler.sources.pins import KEEP_ALL, Update
-from bundler.sources.registry_credentials import Credentials
 from bundler.support.progress import Silent
 from bundler.transport import Transport, Upstreams
+from bundler.transport.registry_credentials import Credentials
 from tests.bundles import bare_lock
 from tests.charts import TinyCharts, chart_yaml, dependency, make_chart, write_chart
 from tests.content import CHART, HELM, INDEX, MANIFEST, PROVENANCE, compact, describe

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from bundler.model.digest import Digest
-from bundler.site.registry import media_type
+from bundler.views.referrers import media_type
 from tests.content import INDEX, MANIFEST, TestSite, compact, make_image
 from tests.serving import Running, running
 

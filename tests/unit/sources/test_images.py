@@ -14,8 +14,8 @@ from bundler.model.digest import Digest
 from bundler.model.platform import Platform
 from bundler.model.reference import Reference
 from bundler.sources.images import Registry
-from bundler.sources.registry_credentials import Credentials
 from bundler.transport import Upstreams
+from bundler.transport.registry_credentials import Credentials
 from tests.hostile_server import Bytes, HostileServer, endless, head, needs, ok, redirect, status
 
 AMD64, ARM64, ARMV7 = (Platform.parse(f"linux/{name}") for name in ("amd64", "arm64", "arm/v7"))

@@ -10,8 +10,8 @@ from bundler.model.reference import Reference
 from bundler.sources import referrers as module
 from bundler.sources.images import Registry
 from bundler.sources.referrers import attached_images, registry_referrers
-from bundler.sources.registry_credentials import Credentials
 from bundler.transport import Upstreams
+from bundler.transport.registry_credentials import Credentials
 from tests.hostile_server import Seen, ok, status
 from tests.unit.sources.test_images import AMD64, APP, OCI, Described, Repository, on, plain
 

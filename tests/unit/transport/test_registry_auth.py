@@ -14,9 +14,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bundler.errors import AuthenticationFailed, BundleError, HttpFailure, InvalidDocument, ToolMissing
-from bundler.sources.registry_auth import RegistryAuth, parse_challenges
-from bundler.sources.registry_credentials import Credential, Credentials
 from bundler.transport import Request, Transport
+from bundler.transport.registry_auth import RegistryAuth, parse_challenges
+from bundler.transport.registry_credentials import Credential, Credentials
 from tests.hostile_server import HostileServer, needs, ok, redirect, status
 
 BASIC = "Basic " + base64.b64encode(b"me:hunter2").decode()

@@ -1,0 +1,1 @@
+"""The secrets of a site: generated there, kept in one encrypted file, and never part of a bundle."""

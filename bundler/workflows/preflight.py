@@ -1,0 +1,62 @@
+"""What stands in the way of an installation: everything at once, before the first change."""
+
+from collections.abc import Iterator, Mapping, Sequence
+
+from bundler.components import components
+from bundler.errors import BundleError, FactUnknown, PreflightFailed
+from bundler.hosts.base import Host
+from bundler.model.site import SiteHost
+from bundler.steps.facts import Facts
+from bundler.steps.gather import gather
+from bundler.steps.step import Check, Finding, Goal
+
+
+def preflight_checks() -> tuple[Check, ...]:
+    return tuple(check for component in components() for check in component.preflight)
+
+
+def look(
+    goal: Goal, checks: Sequence[Check], wanted: Sequence[SiteHost], hosts: Mapping[str, Host], *, jobs: int
+) -> tuple[tuple[Finding, ...], dict[str, BundleError]]:
+    """The findings of all checks over the hosts that they are for, and the hosts that could not be asked."""
+    asked = {
+        host.name: [fact for check in checks if check.on(host) for fact in check.asks(goal, host)] for host in wanted
+    }
+    facts, failed = gather(asked, hosts, jobs=jobs)
+    answered = [host for host in wanted if host.name not in failed]
+    return tuple(dict.fromkeys(judged(goal, checks, answered, facts))), failed
+
+
+def judged(goal: Goal, checks: Sequence[Check], hosts: Sequence[SiteHost], facts: Facts) -> Iterator[Finding]:
+    """A check that lacks an answer finds that, and keeps no other from judging."""
+    for check in checks:
+        try:
+            yield from check.judge(goal, [host for host in hosts if check.on(host)], facts)
+        except FactUnknown as error:
+            fix = "Mend what the host says, and run this again."
+            yield Finding(host=error.host, check=check.name, found=f"{error.fact}: {error.why}", fix=fix)
+
+
+def not_ready(findings: Sequence[Finding], errors: Sequence[BundleError] = ()) -> PreflightFailed | None:
+    """What stops, with errors about hosts and all warnings, as one; None when no finding stops.
+
+    That something about a host is not known is left out where that host has a finding that may be the cause.
+    """
+    stopping = [finding for finding in findings if not finding.warning]
+    if not stopping:
+        return None
+    found = {finding.host for finding in stopping}
+    shown = [error for error in errors if not (isinstance(error, FactUnknown) and error.host in found)]
+    return PreflightFailed(
+        findings=(*map(in_words, shown), *map(words, stopping)),
+        warnings=tuple(words(finding) for finding in findings if finding.warning),
+    )
+
+
+def words(finding: Finding) -> str:
+    return f"{finding.host}: {finding.found}\n  fix: {finding.fix}"
+
+
+def in_words(error: BundleError) -> str:
+    lines = [error.summary, *error.detail.splitlines(), *([f"fix: {error.hint}"] if error.hint else [])]
+    return "\n  ".join(lines)

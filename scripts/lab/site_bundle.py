@@ -1,0 +1,120 @@
+"""Make and keep bundles of the profile lab-site (scripts/lab/site-bundle)."""
+
+import argparse
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+from scripts.lab.common import CACHE, CANNOT_BUILD, LAB, filled, key_of, locked, say
+
+ROOT = LAB.parent.parent
+PROFILE = "lab-site"
+FOLDER = CACHE / "lab/site"
+# What the tool is made of, and what says what the bundle holds.
+TOOL = ("bundler", "manifests", "pyproject.toml", "README.md", "LICENSE")
+SHAPES = (*TOOL, "scripts/lab/manifests", "scripts/lab/recipes", "scripts/lab/roots.toml", "scripts/lab/charts")
+STORY = ("upstream", "lock", "create")
+KEPT = 3  # bundles, besides those of the last quarter of an hour
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="site-bundle")
+    parser.add_argument("--last", action="store_true")
+    options = parser.parse_args()
+    made = sorted(FOLDER.glob("bundle-*/site.bundle"), key=lambda path: path.stat().st_mtime)
+    if options.last and made:
+        print(made[-1].parent)
+        return 0
+    for program in ("helm", "coredns-server"):
+        built = subprocess.run([LAB / "build", program], stdout=subprocess.DEVNULL, check=False)
+        if built.returncode:
+            return CANNOT_BUILD
+    with locked("site-bundle"), tempfile.TemporaryDirectory(prefix="bundle-tool-") as scratch:
+        copy = Path(scratch)  # an edit while it runs changes nothing
+        key = key_of(*_copied(copy))
+        target = FOLDER / f"bundle-{key}"
+        if not target.is_dir():
+            _make(target, copy, made[-1] if made else None)
+        (target / "site.bundle").touch()
+        _prune()
+    print(target)
+    return 0
+
+
+def _copied(into: Path) -> Iterator[tuple[str, str]]:
+    """Copy all that shapes a bundle; give each file's path and digest."""
+    for name in SHAPES:
+        source, target = ROOT / name, into / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if source.is_dir():
+            shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            shutil.copyfile(source, target)
+    for path in sorted(path for path in into.rglob("*") if path.is_file()):
+        yield str(path.relative_to(into)), hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def _make(target: Path, tool: Path, last: Path | None) -> None:
+    """The lock keeps the pins of the one before as long as they hold, the bundle takes its bytes from there."""
+    began = time.monotonic()
+    manifests = ("--manifests", str(tool / "scripts/lab/manifests"), "--manifests", str(tool / "manifests"))
+    with _upstream() as hosts, filled(target) as scratch:
+        environment = {**os.environ, "BUNDLE_UPSTREAM": hosts, "PYTHONPATH": str(tool)}
+        if last:
+            shutil.copyfile(last.with_name("site.lock"), scratch / "site.lock")
+        _key(scratch, environment)
+        raised = time.monotonic()
+        _bundle(scratch, environment, "lock", "-q", "-p", PROFILE, *manifests, "-o", "site.lock")
+        resolved = time.monotonic()
+        reuse = ("--reuse", str(last)) if last else ()
+        options = ("--lock", "site.lock", "--key", "release.key", *manifests, "-o", "site.bundle", *reuse)
+        _bundle(scratch, environment, "create", "-q", *options)
+    marks = (began, raised, resolved, time.monotonic())
+    parts = [f"{name} {end - start:.1f} s" for name, start, end in zip(STORY, marks, marks[1:], strict=False)]
+    say(f"site-bundle: {(target / 'site.bundle').stat().st_size / 1e6:.0f} MB; {', '.join(parts)}")
+
+
+def _key(folder: Path, environment: Mapping[str, str]) -> None:
+    """The key of every bundle of the line, as a site expects: made with the first one."""
+    kept = FOLDER / "key"
+    if not kept.is_dir():
+        with filled(kept) as scratch:
+            _bundle(scratch, environment, "keys", "create", "release")
+    for name in ("release.key", "release.pub"):
+        shutil.copy(kept / name, folder / name)
+
+
+@contextmanager
+def _upstream() -> Iterator[str]:
+    state = ("--state", str(FOLDER / "upstream"))
+    up = subprocess.run([LAB / "upstream", "up", *state, "--empty", "--platform"], stdout=subprocess.PIPE, check=False)
+    if up.returncode:
+        raise SystemExit(up.returncode)
+    try:
+        yield up.stdout.decode().splitlines()[-1]
+    finally:
+        subprocess.run([LAB / "upstream", "down", *state], check=True)
+
+
+def _bundle(folder: Path, environment: Mapping[str, str], *words: str) -> None:
+    command = [sys.executable, "-m", "bundler", *words]
+    if subprocess.run(command, cwd=folder, env=environment, stdin=subprocess.DEVNULL, stdout=sys.stderr).returncode:
+        raise SystemExit(f"site-bundle: bundle {words[0]} failed")
+
+
+def _prune() -> None:
+    found = sorted(FOLDER.glob("bundle-*/site.bundle"), key=lambda path: path.stat().st_mtime)
+    for path in found[:-KEPT]:
+        if path.stat().st_mtime < time.time() - 900:
+            shutil.rmtree(path.parent)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
