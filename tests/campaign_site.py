@@ -253,7 +253,7 @@ import hashlib, os, stat, subprocess, json
 LEFT_OUT = tuple(%s)
 found = {}
 def look(path):
-    if path.startswith(LEFT_OUT) or path.endswith(("/__pycache__", "/InRelease")):
+    if path.startswith(LEFT_OUT) or path.endswith(("/__pycache__", "Release", ".dpkg-old")):
         return
     s = os.lstat(path)
     what = f"{stat.filemode(s.st_mode)} {s.st_uid}:{s.st_gid}"
@@ -287,11 +287,12 @@ print(json.dumps(found))
 """
 _TREES = ("/etc", "/srv/bundle", "/opt", "/usr/local", "/var/lib/bundle", "/var/lib/bundle-registry", "/root")
 # What says who installed when, or is sealed or signed anew each time, and not what was installed; nor what Python
-# compiled and a package index's signed time, wherever they lie.
+# compiled, a package index's time, and what dpkg keeps of a configuration that was cut off, wherever they lie.
 _LEFT_OUT = (
     "/etc/bundle/site.secrets",
     "/etc/bundle/site.state",
     "/srv/bundle/.lock",
+    "/srv/bundle/state/site.json",  # the index's time too; the generation's name says the release
     "/usr/local/lib/bundle/coredns.from",
     "/var/lib/bundle/watch.json",
     "/var/lib/bundle/lease",

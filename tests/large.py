@@ -82,8 +82,9 @@ def done(answers: Answers, actions: list[Action]) -> Answers:
                 )
                 now[FileFact(path=action.path, secret=isinstance(action.content, Secret))] = state
             case MakeFolder():
-                kind = {"kind": "directory", "mode": action.mode, "owner": action.owner, "group": action.group}
-                now[FileFact(path=action.path)] = FileState(**kind)
+                now[FileFact(path=action.path)] = FileState(
+                    kind="directory", mode=action.mode, owner=action.owner, group=action.group
+                )
             case InstallPackages():
                 for name, version in action.packages:
                     now[PackageFact(package=name, version=version)] = PackageState(version=version)

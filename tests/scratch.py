@@ -132,7 +132,7 @@ class ScratchHost:
                     continue
                 name, mode = str(path.relative_to(self.root)), oct(path.lstat().st_mode)
                 if path.is_symlink():
-                    found[name] = os.readlink(path)
+                    found[name] = str(path.readlink())
                 else:
                     found[name] = (mode, path.read_bytes()) if path.is_file() else mode
         return found

@@ -53,9 +53,7 @@ def current(root: Path) -> Path | None:
     return link.resolve() if link.is_symlink() and link.exists() else None
 
 
-def build(
-    root: Path, accepted: Accepted, data: bytes, store: BlobStore, *, date: datetime, anew: bool = False
-) -> Path:
+def build(root: Path, accepted: Accepted, data: bytes, store: BlobStore, *, date: datetime, anew: bool = False) -> Path:
     """Make the generation of a release, complete and on the disk, and give its folder; nothing uses it yet.
 
     `data` are the statement's signed bytes, kept as evidence. A generation that a killed installation left whole is

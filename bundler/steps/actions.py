@@ -174,7 +174,7 @@ class InstallPackages(Action):
         mask = f"systemctl mask --runtime -q -- {units}\n" if units else ""
         unmask = f"systemctl unmask --runtime -q -- {units}\n" if units else ""
         # Masked first: what a cut left half installed starts when it is configured.
-        text = f"""{mask}dpkg --configure -a
+        text = f"""{mask}DEBIAN_FRONTEND=noninteractive dpkg --force-confdef --force-confold --configure -a
 {_APT} update
 rc=0
 {_APT} install --no-install-recommends {_KEEP} -- {asked} || rc=$?

@@ -105,7 +105,8 @@ class File:
         have = facts[self.fact]
         if self.keep and facts[self._kept] is not None:
             yield SetAside(path=before(self.path), aside=self.path, reason="it was here before")
-        elif have is not None and (not self.keep or have.digest == self.digest):  # else it is the host's own, back again
+        elif have is not None and (not self.keep or have.digest == self.digest):
+            # Another content than ours, with nothing kept, is the host's own, back again.
             yield Remove(path=self.path, reason="it is ours")
 
 

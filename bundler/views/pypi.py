@@ -120,7 +120,7 @@ def _file_json(each: Listed) -> dict[str, Any]:
         "url": each.url,
         "hashes": {"sha256": each.wheel.digest.hex},
         "size": each.size,
-        # Not its old name `dist-info-metadata`: there pip before 23.1, such as Debian 12's, ends on an object (PEP 714).
+        # Not its old name `dist-info-metadata`: there pip before 23.1, Debian 12's too, ends on an object (PEP 714).
         "core-metadata": metadata,
         "yanked": False,
     }

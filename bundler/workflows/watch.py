@@ -30,6 +30,7 @@ from bundler.workflows.deploy import (
     step_facts,
 )
 from bundler.workflows.install import front_file
+from bundler.workflows.preflight import in_words
 from bundler.workflows.removed import LIST
 from bundler.workflows.secrets import key_beside
 
@@ -69,7 +70,7 @@ def watch(
             except BundleError as error:
                 if error.summary != failed:
                     failed = error.summary
-                    say(f"could not look: {failed}; {error.hint}" if error.hint else f"could not look: {failed}")
+                    say(f"could not look: {in_words(error)}")
             else:
                 failed = ""
                 if look.findings:
@@ -165,7 +166,7 @@ def _mend(deployed: Deployment, here: str, finding: Finding, remedy: Remedy, say
         deployed.goal.vault.save()
         done = carry_out(deployed, plan, _epoch(deployed, here), _Quiet(), jobs=1)
     except BundleError as error:
-        say(f"{what}: failed: {error.summary}; {error.hint or finding.fix}")
+        say(f"{what}: failed: {in_words(error)}")
         return
     say(
         f"{what}: {done} done in {clock.monotonic() - started:.1f} s"

@@ -69,7 +69,9 @@ t() {{ if grep -qxF -e "$2" {STORE} 2>/dev/null; then echo "stored $1"; fi; }}
 
 
 def _update(why: str) -> Run:
-    return Run(name="update-ca-certificates", text="update-ca-certificates --fresh\n", reason=why)
+    # It adds to what one that was killed has left.
+    text = f"rm -f {STORE}.new\nupdate-ca-certificates --fresh\n"
+    return Run(name="update-ca-certificates", text=text, reason=why)
 
 
 def _trusted(said: str) -> Trusted:

@@ -84,6 +84,11 @@ class Deliver(Action):
         return host.run(Script(text=f"exec {receive} --quiet", stdin=sending, timeout=24 * 3600, epoch=epoch))
 
 
+def tool_digest(goal: Goal) -> Digest:
+    """Of the release's own tool."""
+    return next(entry.digest for entry in goal.statement.entries if entry.name == BOOTSTRAP)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Tool:
     goal: Goal
@@ -96,11 +101,11 @@ class Tool:
         return (self._fact,)
 
     def wanted(self, facts: HostFacts) -> Iterator[Action]:
-        entry = next(entry for entry in self.goal.statement.entries if entry.name == BOOTSTRAP)
+        digest = tool_digest(self.goal)
         have = facts[self._fact]
-        if have != entry.digest.hex[:16]:
+        if have != digest.hex[:16]:
             why = "the host has no tool" if not have else "the release carries another one"
-            yield SendTool(digest=entry.digest, source=self.goal.source, reason=why)
+            yield SendTool(digest=digest, source=self.goal.source, reason=why)
 
     def unwanted(self, facts: HostFacts, *, purge: bool) -> Iterator[Action]:
         if facts[self._fact]:

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from bundler.components.store import COMMAND, CONFIG
+from bundler.components.store import COMMAND, CONFIG, tool_digest
 from bundler.model.secret import Secret
 from bundler.model.site import SITE_ROLE, SiteHost
 from bundler.secrets.unlock import random_key
@@ -18,6 +18,7 @@ SITE = f"{CONFIG}/site.yaml"
 SECRETS = f"{CONFIG}/site.secrets"
 
 _UNIT_TEXT = """\
+# Written by bundle, for the tool {tool}: another tool is another text, and a restart.
 [Unit]
 Description=Recovery of this site host's own services
 After=network-online.target
@@ -76,7 +77,7 @@ def _key(goal: Goal) -> Secret:
 
 
 def _resources(goal: Goal, host: SiteHost) -> Sequence[Resource]:
-    unit = _UNIT_TEXT.format(command=COMMAND, site=SITE, host=host.name)
+    unit = _UNIT_TEXT.format(command=COMMAND, site=SITE, host=host.name, tool=tool_digest(goal).hex[:16])
     return (
         File(path=f"{SECRETS}.key", content=_key(goal), mode=0o600),
         Secrets(goal=goal),

@@ -262,7 +262,7 @@ def test_who_is_overtaken_stops(site: Site) -> None:
 
 
 def test_a_lost_lease_begins_no_further_action(site: Site) -> None:
-    site.on("s1", "a", lambda: site.taken.lost.set())
+    site.on("s1", "a", site.taken.lost.set)
     with pytest.raises(Overtaken):
         site.apply(jobs=1)
     assert [(did.host, did.key) for did in site.world.trace] == [("s1", "a")]
@@ -302,7 +302,7 @@ def test_removal_waits_for_nobody(site: Site) -> None:
 def test_questions_carry_no_epoch_and_actions_do(site: Site) -> None:
     seen: list[Script] = []
     for host in site.world.hosts.values():
-        host.before = lambda script: seen.append(script)
+        host.before = seen.append
     site.taken = lease(7)
     site.apply()
     assert {script.epoch for script in seen if script.text.startswith("put")} == {7}

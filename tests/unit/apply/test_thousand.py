@@ -3,6 +3,7 @@
 import threading
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -10,7 +11,7 @@ from bundler.apply.apply import Applied, apply
 from bundler.apply.journal import Journal
 from bundler.plan.plan import make_plan
 from bundler.plan.stack import Stack, stack_of
-from bundler.steps.facts import Facts
+from bundler.steps.facts import Fact, Facts
 from bundler.steps.gather import gather
 from bundler.steps.step import Goal
 from tests.simulation import (
@@ -62,7 +63,7 @@ WORDS = {  # what a step's hosts hold in the end
 }
 
 
-def asked(stack: Stack, goal: Goal) -> dict[str, list[object]]:
+def asked(stack: Stack, goal: Goal) -> dict[str, list[Fact[Any]]]:
     return {
         host.name: [fact for place in stack if place.step.on(host) for fact in place.step.asks(goal, host)]
         for host in goal.site.hosts
@@ -72,17 +73,17 @@ def asked(stack: Stack, goal: Goal) -> dict[str, list[object]]:
 def run(world: World, folder: Path, epoch: int) -> tuple[Applied | None, int]:
     """What a command does: ask all, plan, apply. Nothing, where a host cannot be asked; and the actions of the plan."""
     questions = asked(STACK, GOAL)
-    answers: dict[str, object] = {}
+    answers: dict[str, Any] = {}
     for _ in range(20):  # who could not be asked is asked by the next command
         facts, failed = gather(
             {name: questions[name] for name in questions.keys() - answers.keys()}, world.hosts, jobs=JOBS
-        )  # type: ignore[misc]
+        )
         answers |= {name: facts.of(name)._answers for name in facts.hosts}
         if not failed:
             break
     else:
         return None, 0
-    plan = make_plan(STACK, GOAL, Facts({host.name: answers[host.name] for host in GOAL.site.hosts}))  # type: ignore[misc]
+    plan = make_plan(STACK, GOAL, Facts({host.name: answers[host.name] for host in GOAL.site.hosts}))
     journal = Journal(folder / "journal.jsonl")
     try:
         applied = apply(
@@ -113,6 +114,7 @@ def check_order(trace: list[Did]) -> None:
             whole[did.step] += held[did.host, did.step] == len(WORDS[did.step])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", [1, 2])
 def test_a_thousand_hosts_converge(tmp_path: Path, seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(

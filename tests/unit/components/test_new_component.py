@@ -6,6 +6,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 from textwrap import dedent
+from typing import Any
 
 import pytest
 
@@ -46,6 +47,10 @@ FILES = {
             return (Folder(path="/srv/greeting", owner="{ME}", group="{GROUP}"), Service(unit=UNIT, files=(file,)))
 
 
+        def asks(goal, host):
+            return (UnitFact(unit=UNIT),)
+
+
         def judge(goal, hosts, facts):
             again = Remedy(restart=UNIT, steps=("greeting",))
             for host in hosts:
@@ -59,7 +64,7 @@ FILES = {
             steps=(Step(name="greeting", resources=resources, roles=("worker",), after=("base/hosts",)),),
             settings=lambda fields: fields.text("words", default="hello"),
             schema=record("A greeting.", {{"words": text("What is said.", ".*")}}),
-            health=(Check(name="greeting", asks=lambda goal, host: (UnitFact(unit=UNIT),), judge=judge, roles=("worker",)),),
+            health=(Check(name="greeting", asks=asks, judge=judge, roles=("worker",)),),
             units=(UNIT,),
         )
     ''',
@@ -118,9 +123,9 @@ def planned(stack: Stack, goal: Goal, hosts: dict[str, ScratchHost]) -> tuple[Pl
     return make_plan(stack, goal, facts), facts
 
 
-def carried(plan: Plan, stack: Stack, goal: Goal, hosts: dict[str, ScratchHost], **more: bool) -> None:
+def carried(plan: Plan, stack: Stack, goal: Goal, hosts: dict[str, ScratchHost], **more: Any) -> None:
     journal = Journal(hosts["n1"].root / "journal")
-    applied = apply(plan, stack, goal, hosts, journal=journal, lease=lease(), watcher=Watched(), **more)  # type: ignore[arg-type]
+    applied = apply(plan, stack, goal, hosts, journal=journal, lease=lease(), watcher=Watched(), **more)
     journal.close()
     assert (applied.failed, applied.done) == ({}, plan.count())
 
@@ -146,8 +151,8 @@ def test_it_is_installed_found_ill_mended_and_taken_away(greeting: Component, go
 
     (hosts["n3"].units / "greeting.service.active").unlink()
     findings, memory = found(greeting, goal, hosts), Memory()
-    for at in (0, 10):
-        [decision], memory = decide(findings, memory, at, Limits())
+    _, memory = decide(findings, memory, 0, Limits())
+    [decision], _ = decide(findings, memory, 10, Limits())
     assert decision.remedy is not None
     assert decision.remedy.restart == "greeting.service"
     plan, _ = planned(stack, goal, hosts)

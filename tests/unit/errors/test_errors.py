@@ -23,7 +23,6 @@ RANGES = {
     "bundler.errors.closure": range(70, 80),
     "bundler.errors.vendor": range(80, 90),
     "bundler.errors.hosts": range(90, 100),
-    "bundler.errors.hosts": range(90, 100),
     "bundler.errors.push": range(100, 110),
 }
 FACTS = {

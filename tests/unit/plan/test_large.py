@@ -3,7 +3,6 @@
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import jinja2
@@ -41,6 +40,7 @@ def counted(stack: Stack, calls: Counter[str]) -> Stack:
     return Stack(tuple(place(each) for each in stack))
 
 
+@pytest.mark.slow
 def test_a_plan_for_a_thousand_hosts(bundle: TinyBundle, monkeypatch: pytest.MonkeyPatch) -> None:
     goal, plain, calls = large.large_goal(bundle, HOSTS), large.large_stack(), Counter[str]()
     stack, work = counted(plain, calls), Counter[str]()

@@ -13,7 +13,7 @@ from bundler.plan.plan import Plan, Unit, make_plan, make_removal, select
 from bundler.plan.show import as_json, lines
 from bundler.plan.stack import stack_of
 from bundler.steps.actions import MakeFolder, WriteFile
-from bundler.steps.facts import Facts, Unasked
+from bundler.steps.facts import Fact, Facts, Unasked
 from tests.simulation import Holds, Word, component, goal_of, site_of, step
 
 SITE = site_of({"s1": ("site",), "s2": ("site",), "w1": ("worker",), "w2": ("worker",)})
@@ -90,7 +90,7 @@ def test_nothing_is_planned_from_what_is_not_known() -> None:
         make_plan(STACK, GOAL, Facts({"s1": {}}))
     with pytest.raises(FactUnknown, match="it burns"):
         make_plan(STACK, GOAL, Facts({"s1": {Word(key="tool"): Unasked("it burns")}}))
-    answers = {**{Word(key=key): "" for key in ALL}, TOKEN: Unasked("no answer before join")}
+    answers: dict[Fact[Any], Any] = {**{Word(key=key): "" for key in ALL}, TOKEN: Unasked("no answer before join")}
     assert make_plan(STACK, GOAL, Facts({"w1": answers})).count() == 3, "it is not read before its step is done"
 
 

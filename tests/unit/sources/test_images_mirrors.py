@@ -5,7 +5,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.unit.transport.test_registry_auth import auths
 
 from bundler.errors import AuthenticationFailed, HttpFailure, NotFound, Unreachable, WrongBytes
 from bundler.model.descriptor import Descriptor
@@ -16,6 +15,7 @@ from bundler.transport import Request, Transport, Upstreams
 from bundler.transport.registry_credentials import Credentials
 from tests.hostile_server import Bytes, HostileServer, needs, ok, raw, status
 from tests.unit.sources.test_images import AMD64, APP, Repository, digest_of, plain
+from tests.unit.transport.test_registry_auth import auths
 
 HUB = Reference.parse("hub.example/team/other:1")
 

@@ -61,7 +61,7 @@ PACKAGES = Packages(packages=(("b", "2"), ("a", "2")))
 A, B = (PackageFact(package=name, version="2") for name in "ab")
 SERVICE = Service(unit=UNIT, files=(FILE,), uses=(File(path=OTHER, content="shared"),))
 UP = UnitState(load="loaded", active="active", sub="running", file="enabled", stamp=SERVICE.stamp)
-HAS = {AT: state("new"), FileFact(path=OTHER): state("shared")}
+HAS: dict[Fact[Any], Any] = {AT: state("new"), FileFact(path=OTHER): state("shared")}
 U = UnitFact(unit=UNIT)
 ASK = Ask(name="the thing", script=":", reading=str, bare="")
 DONE = Done(name="do it", fact=ASK, missing=lambda said: "" if said == "yes" else "no thing", text="do", undo="undo")

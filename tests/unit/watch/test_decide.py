@@ -1,7 +1,7 @@
 """What recovery may do: a table of single decisions, and a day of whatever may happen."""
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Sequence
 
 import pytest
 from hypothesis import given
@@ -100,13 +100,12 @@ def test_a_look_without_it_begins_anew() -> None:
 Look = list[Finding]
 
 
-def lived(
-    looks: Iterator[tuple[float, Look]] | list[tuple[float, Look]], limits: Limits = LIMITS
-) -> list[tuple[float, Decision]]:
+def lived(looks: Sequence[tuple[float, Look]], limits: Limits = LIMITS) -> list[tuple[float, Decision]]:
     """All decisions of a host whose watch looks at these times."""
     memory, made = Memory(), []
     for at, findings in looks:
         decisions, memory = decide(findings, memory, at, limits)
+        assert sum(decision.remedy is not None for decision in decisions) <= 1, "one thing at a time"
         for decision in decisions:
             made.append((at, decision))
             if decision.remedy is not None:
@@ -158,19 +157,18 @@ def test_tries_take_turns_later_and_later() -> None:
 CHECKS = st.sampled_from(
     [found(name, remedy) for name in "abcd" for remedy in (None, RESTART, STEPS, BOTH)] + [found("e", warning=True)]
 )
-LOOKS = st.lists(st.tuples(st.floats(0, 900), st.lists(CHECKS, max_size=5)), max_size=60)
+LOOKS = st.lists(st.tuples(st.integers(0, 900), st.lists(CHECKS, max_size=5)), max_size=40)
 
 
 @given(LOOKS, st.integers(1, 4), st.integers(1, 6))
-def test_whatever_happens_the_bounds_hold(steps: list[tuple[float, Look]], tries: int, most: int) -> None:
+def test_whatever_happens_the_bounds_hold(steps: list[tuple[int, Look]], tries: int, most: int) -> None:
     limits = Limits(tries=tries, acts=most)
-    now, looks = 0.0, []
+    now, looks = 0, []
     for wait, findings in steps:
         now += wait
         looks.append((now, findings))
     made = lived(looks, limits)
     times = [(at, decision.finding.check) for at, decision in made if decision.remedy]
-    assert len({at for at, _ in times}) >= len(times) - sum(wait == 0 for wait, _ in steps), "one thing at a time"
     for at, check in times:
         window = [other for other in times if at <= other[0] < at + limits.window]
         assert len(window) <= most

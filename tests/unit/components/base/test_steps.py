@@ -75,7 +75,7 @@ def test_a_bare_host(goal: Goal) -> None:
         "hosts": ["write /etc/hosts"],
         "archives": APT,
         "packages": ["write /etc/chrony/chrony.conf", "packages ca-certificates chrony curl kmod procps"],
-        "time": ["start chrony.service"],
+        "time": ["write /etc/systemd/system/chrony.service.d/bundle.conf", "start chrony.service"],
         "kernel": [
             "write /etc/modules-load.d/bundle.conf",
             "run load br_netfilter",

@@ -13,7 +13,7 @@ from bundler.components.dns.zones import zones_of
 from bundler.components.registry.settings import parse_settings as registry_settings
 from bundler.errors import NotCarried
 from bundler.steps.actions import Action
-from bundler.steps.facts import Ask, Fact, Facts, FileFact, UnitFact
+from bundler.steps.facts import Fact, Facts, FileFact, UnitFact
 from bundler.steps.step import Finding, Goal
 from tests.facts import bare, settled, wanted
 from tests.goals import SITE, goal_of, release
@@ -29,8 +29,8 @@ def goal(tmp_path_factory: pytest.TempPathFactory) -> Goal:
     return goal_of(release(tmp_path_factory.mktemp("release")), PARSERS)
 
 
-def asked(facts: dict[Fact[Any], Any], name: str) -> Ask[Any]:
-    (found,) = (fact for fact in facts if isinstance(fact, Ask) and fact.label == name)
+def asked(facts: dict[Fact[Any], Any], name: str) -> Fact[Any]:
+    (found,) = (fact for fact in facts if fact.label == name)
     return found
 
 

@@ -15,7 +15,8 @@ from bundler.model.site_parser import parse_site
 from bundler.secrets.certificates import certificate_facts
 from bundler.secrets.vault import Vault
 from bundler.steps.actions import Action, Run
-from bundler.steps.facts import Ask, Fact, Facts, FileFact, HostFacts, UnitFact, UnitState
+from bundler.steps.facts import Fact, Facts, FileFact, HostFacts, UnitFact, UnitState
+from bundler.steps.probe import Probe
 from bundler.steps.step import Check, Finding, Goal, Step
 from tests.facts import bare, settled, wanted
 from tests.goals import SITE, goal_of, release
@@ -173,7 +174,7 @@ def test_settings(goal: Goal) -> None:
 def judged(goal: Goal, check: Check, step: Step, said: dict[str, Any]) -> list[Finding]:
     host = goal.site.hosts[0]
     known = dict(installed(step, goal)[0])
-    (probe,) = (fact for fact in check.asks(goal, host) if isinstance(fact, Ask))
+    (probe,) = (fact for fact in check.asks(goal, host) if isinstance(fact, Probe))
     return list(check.judge(goal, [host], Facts({host.name: {**known, probe: said}})))
 
 
