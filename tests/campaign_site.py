@@ -36,7 +36,7 @@ import sys
 import bundler.components as found
 found.__path__.append(sys.argv.pop(1))
 from bundler.cli.main import main
-main()
+sys.exit(main())
 """
 
 Event = dict[str, Any]
