@@ -372,7 +372,8 @@ class Campaign:
 
     def cut_power(self, wanted: Callable[[Event], bool] = lambda event: True, *, kills: int = 0) -> None:
         """During every step that is wanted, at a random moment of the first of its actions that begins, cut its host's
-        power; then switch it on again and let the next run go on. As many installers as `kills` are killed besides."""
+        power; then switch it on again and let the next run go on: it lost as many hosts as such steps began on. As many
+        installers as `kills` are killed besides."""
         done: set[str] = set()
 
         def undone(event: Event) -> bool:
@@ -388,12 +389,14 @@ class Campaign:
 
         def strike(event: Event) -> bool:
             nonlocal spared
-            if event["event"] != "begin" or victims:
+            if event["event"] != "begin" or event["host"] in {victim["host"] for victim in victims}:
                 return False
-            if wanted(event):
+            if wanted(event) and event["step"] not in {victim["step"] for victim in victims}:
                 victims.append(event)
                 self._wait_within(event)
                 self.office.lab.kill(event["host"])
+                return False
+            if victims:
                 return False
             spared -= 1
             if spared == -1 and kills > 0:
@@ -402,9 +405,11 @@ class Campaign:
             return False
 
         run = self._run(strike, code=lambda: None if victims else 0)
+        # An answer may have been on its way when the power went: of one victim, or of all.
+        assert run.said.code == 0 or run.stopped or any(victim["host"] in run.said.err for victim in victims), (
+            run.said.err
+        )
         for victim in victims:
-            # The answer may have been on its way when the power went.
-            assert run.said.code == 0 or victim["host"] in run.said.err, run.said.err
             self.cuts.append(Cut(name=name_of(victim), code=run.said.code, seconds=run.said.seconds))
             self.office.lab.start(victim["host"])
         return run

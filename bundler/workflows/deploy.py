@@ -203,7 +203,8 @@ def deploy(
                 return Deployed(plan=planned.plan, findings=planned.findings, done=0, declined=True)
             deployed.goal.vault.save()
         remember(deployed.release, deployed.state)
-        _want_again(deployed, request, lease)
+        if planned.plan:  # else nothing that was taken away is asked back
+            _want_again(deployed, request, lease)
         done = carry_out(deployed, planned.plan, lease, watcher, jobs=request.jobs) if planned.plan else 0
         if done and (left := _plan(deployed, request, preflight=False).plan):
             raise not_converged(left)

@@ -84,12 +84,13 @@ def fill(
         new = _fill_store(source, statement, store, progress)
         in_use = generation.current(root)
         if new == 0 and in_use is not None and in_use.name == generation.name_of(statement):
+            _remember_front(root, signed)  # the same content may have another tool, or other signatures
             return Installed(
                 root=root, folder=in_use, statement=statement, signed=accepted.signed, new=0, changed=False
             )
         date = state.next_date(clock.now())
         folder = generation.build(root, accepted, signed.statement, store, date=date)
-        files.write_file(front_file(root), front_of(signed))
+        _remember_front(root, signed)
         write_state(root, state.after(statement, trust=trust, date=date))
         if state.trust is None:
             progress.note(
@@ -102,6 +103,12 @@ def fill(
 def front_file(root: Path) -> Path:
     """Where a site keeps the signed statement of the release in use: enough to make its views again from the store."""
     return root / "state" / "release.front"
+
+
+def _remember_front(root: Path, signed: Signed) -> None:
+    path, front = front_file(root), front_of(signed)
+    if not path.exists() or files.read_file(path, limit=2 * LIMITS.document) != front:
+        files.write_file(path, front)
 
 
 def judge_for(
