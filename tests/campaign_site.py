@@ -42,6 +42,14 @@ sys.exit(main())
 Event = dict[str, Any]
 
 
+def outward(lab: Lab) -> list[dict[str, Any]]:
+    """What tried to leave the lab, but for what a node whose power was cut says to connections that it had before: this
+    machine's, to whose end of the link (10.76.N.1) no node opens any."""
+    found = lab.packets()
+    names = [{"questions for names": found["names"]}] if found["names"] else []
+    return [*(each for each in found["tried"] if not each["to"].startswith("10.76.")), *names]
+
+
 def name_of(event: Event) -> tuple[str, str, str, str]:
     """An action as the plan and the journal name it."""
     return event["host"], event["step"], event["kind"], event["target"]
