@@ -69,7 +69,7 @@ def _states(action: Action, before: Mapping[Fact[Any], Any]) -> dict[Fact[Any], 
             return {FileFact(path=action.path): None}
         case InstallPackages():
             pairs = action.packages
-            return {PackageFact(package=name, version=it): PackageState(version=it) for name, it in pairs}
+            return {PackageFact(package=name): PackageState(version=it, carried=it) for name, it in pairs}
         case StartUnit():
             running = UnitState(load="loaded", active="active", sub="running", file="enabled", stamp=action.stamp)
             return {UnitFact(unit=action.unit): running}

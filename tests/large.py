@@ -87,7 +87,7 @@ def done(answers: Answers, actions: list[Action]) -> Answers:
                 )
             case InstallPackages():
                 for name, version in action.packages:
-                    now[PackageFact(package=name, version=version)] = PackageState(version=version)
+                    now[PackageFact(package=name)] = PackageState(version=version, carried=version)
             case StartUnit():
                 up = UnitState(load="loaded", active="active", sub="running", file="enabled", stamp=action.stamp)
                 now[UnitFact(unit=action.unit)] = up

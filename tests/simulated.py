@@ -17,7 +17,6 @@ from typing import Any
 import pytest
 
 from bundler.cli.main import main
-from bundler.components.base.notes import Note, per_host
 from bundler.errors import BundleError, HostUnreachable
 from bundler.hosts.base import OVERTAKEN, Answer, Host, Script
 from bundler.model.document import Fields
@@ -26,7 +25,8 @@ from bundler.plan.plan import Plan, Unit
 from bundler.secrets.passwords import random_password
 from bundler.steps.actions import Action
 from bundler.steps.facts import HostFacts, UnitFact
-from bundler.steps.resources import File, Folder, Packages, Resource, Service
+from bundler.steps.per_host import Note, per_host
+from bundler.steps.resources import File, Folder, Resource, Service
 from bundler.steps.step import Component, Goal, Remedy, Step
 from tests.bundles import ALICE, TinyBundle, tiny_bundle
 from tests.content import make_deb
@@ -142,6 +142,7 @@ class SimulatedSite:
             folder = self.folder.parent / "hosts" / name
             for each in ("etc/systemd/system", "var/lib", "var/log", "srv", "run"):
                 (folder / each).mkdir(parents=True)
+            (folder / "etc/os-release").write_text("VERSION_CODENAME=bookworm\n")
             self.hosts[name] = SimulatedHost(name=name, folder=folder, programs=self.folder.parent / "programs")
         return self.hosts[name]
 
@@ -192,7 +193,7 @@ def _files(goal: Goal, host: SiteHost) -> tuple[Resource, ...]:
         File(path="/etc/plain.conf", content="setting = 1\n", keep=True, **own),
         File(path="/etc/sim/password", content=password, mode=0o600, **own),
         Folder(path="/srv/sim", data=True, **own),
-        Packages(packages=goal.versions("sim", "hello")),
+        goal.packages("sim", "hello"),
     )
 
 

@@ -78,8 +78,12 @@ def held_by(lease: Lease | None, seen: Seen, me: Process) -> Holder | None:
         return None
     if lease.holder.process.gone(me):
         return None
-    quiet = seen.uptime - (lease.uptime if lease.boot == seen.boot else 0)
-    return lease.holder if quiet < STALE_AFTER else None
+    return lease.holder if _quiet(lease, seen) < STALE_AFTER else None
+
+
+def _quiet(lease: Lease, seen: Seen) -> float:
+    """Seconds since the lease was renewed."""
+    return seen.uptime - (lease.uptime if lease.boot == seen.boot else 0)
 
 
 def parse_lease(text: str) -> Lease | None:
@@ -109,8 +113,8 @@ def leased(hosts: Mapping[str, Host], at: str, *, watched: Sequence[str] = (), f
     seen = look(hosts[at])
     before = parse_lease(seen.text)
     holder = held_by(before, seen, me.process)
-    if holder is not None and not force:
-        quiet = seen.uptime - (before.uptime if before and before.boot == seen.boot else 0)
+    if before is not None and holder is not None and not force:
+        quiet = _quiet(before, seen)
         raise LeaseHeld(host=at, holder=holder.user, where=holder.where, since=holder.since, seconds=quiet)
     known, unreachable = _epochs(hosts)
     epoch = max((*known.values(), before.epoch if before else 0)) + 1
@@ -179,14 +183,18 @@ read -r up rest < /proc/uptime; echo "$up"
     )
 
 
+def epoch_of(host: Host) -> int:
+    """The highest epoch that the host has seen; 0 for none."""
+    said = host.run(Script(text=f"[ ! -f {FOLDER}/epoch ] || cat {FOLDER}/epoch")).stdout.strip()
+    return int(said) if said.isdigit() else 0
+
+
 def _epochs(hosts: Mapping[str, Host]) -> tuple[dict[str, int], tuple[str, ...]]:
     """The epoch that each host knows, and the hosts that do not answer."""
     found: dict[str, int] = {}
 
     def ask(name: str) -> None:
-        answer = hosts[name].run(Script(text=f"[ ! -f {FOLDER}/epoch ] || cat {FOLDER}/epoch"))
-        said = answer.stdout.strip()
-        found[name] = int(said) if said.isdigit() else 0
+        found[name] = epoch_of(hosts[name])
 
     failed = parallel.each(hosts, ask, jobs=32)
     return found, tuple(name for name, _ in failed)

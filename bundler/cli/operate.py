@@ -166,6 +166,9 @@ def _table(found: "Status") -> None:
             continue
         failing = len({finding.host for finding in part.findings if not finding.warning})
         health = f"{failing} failing" if failing else "warnings" if part.findings else "well"
+        if part.uninstalled:
+            everywhere = part.uninstalled == part.hosts
+            health = "uninstalled" if everywhere else f"{health}, uninstalled on {part.uninstalled}"
         drift = counted(part.drift, "action") if part.drift else "-"
         rows.append((part.name, str(part.hosts), health, drift, _versions(part)))
     widths = [max(len(row[column]) for row in rows) for column in range(4)]

@@ -1,6 +1,6 @@
 """A site as `site.yaml` declares it: its hosts, networks, addresses, and the settings of each component."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from typing import Any
@@ -48,6 +48,10 @@ class SiteHost:
 
     def has(self, role: str) -> bool:
         return role in self.roles
+
+    def is_among(self, roles: Sequence[str]) -> bool:
+        """Whether it has one of the roles; no roles stand for all hosts."""
+        return not roles or any(map(self.has, roles))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

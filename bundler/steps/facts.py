@@ -115,7 +115,6 @@ class UnitState:
     active: str = "inactive"
     sub: str = "dead"
     file: str = ""
-    stale: bool = False  # its unit file changed since systemd read it
     stamp: str = ""
 
 
@@ -134,7 +133,7 @@ class UnitFact(Fact[UnitState]):
     @classmethod
     def question(cls, facts: Sequence[Self]) -> str:
         names = " ".join(shlex.quote(fact.unit) for fact in facts)
-        properties = "LoadState,ActiveState,SubState,UnitFileState,NeedDaemonReload"
+        properties = "LoadState,ActiveState,SubState,UnitFileState"
         # One block of lines for each unit, an empty line between two.
         return f"""p=$(systemctl show -p {properties} -- {names}) || exit 1
 printf '%s\\n\\n' "$p" | for u in {names}; do
@@ -150,23 +149,26 @@ done"""
             active=said["ActiveState"],
             sub=said["SubState"],
             file=said["UnitFileState"],
-            stale=said["NeedDaemonReload"] == "yes",
             stamp=said["Stamp"],
         )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PackageState:
-    """`version` is empty when it is not installed; `older` than what was asked for, by dpkg's own comparison."""
+    """`version` is empty when it is not installed; `carried` is the one for the host's release, empty when there is
+    none, and `older` says that what is installed is older, by dpkg's own comparison."""
 
     version: str = ""
     older: bool = False
+    carried: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
 class PackageFact(Fact[PackageState]):
+    """`versions` are the versions that are carried, by the release of the system that each is for."""
+
     package: str
-    version: str
+    versions: tuple[tuple[str, str], ...] = field(default=(), compare=False)
 
     @property
     def label(self) -> str:
@@ -174,27 +176,32 @@ class PackageFact(Fact[PackageState]):
 
     @property
     def nothing(self) -> PackageState:
-        return PackageState()
+        return PackageState(carried=next((version for _, version in self.versions), ""))
 
     @classmethod
     def question(cls, facts: Sequence[Self]) -> str:
-        asked = "\n".join(f"p {shlex.quote(fact.package)} {shlex.quote(fact.version)}" for fact in facts)
+        asked = "\n".join(
+            shlex.join(["p", fact.package, *(f"{release}={version}" for release, version in fact.versions)])
+            for fact in facts
+        )
         names = " ".join(sorted({shlex.quote(fact.package) for fact in facts}))
         # A package for all architectures and one for ours are asked for by the same name; `i` is installed, also when
         # it is held. Code 1 says that some are not known, 2 that the data base cannot be read.
         return f"""command -v dpkg-query >/dev/null || exit 1
+VERSION_CODENAME=; [ ! -r /etc/os-release ] || . /etc/os-release
 format='${{Package}} ${{db:Status-Abbrev}} ${{Version}}\\n'
 w=$(dpkg-query -W -f "$format" -- {names} 2>/dev/null) || [ $? = 1 ] || exit 1
 p() {{
   v=$(printf '%s\\n' "$w" | sed -n "s/^$1 [a-z]i  *//p" | head -n 1)
-  if [ -n "$v" ] && [ "$v" != "$2" ] && dpkg --compare-versions "$v" lt "$2"; then o=yes; else o=no; fi
-  printf '%s|%s\\n' "$v" "$o"
+  c=; shift; for i; do if [ "${{i%%=*}}" = "$VERSION_CODENAME" ]; then c=${{i#*=}}; fi; done
+  o=no; if [ -n "$v" ] && [ -n "$c" ] && [ "$v" != "$c" ] && dpkg --compare-versions "$v" lt "$c"; then o=yes; fi
+  printf '%s|%s|%s\\n' "$v" "$o" "$c"
 }}
 {asked}"""
 
     def parse(self, line: str) -> PackageState:
-        version, older = line.split("|")
-        return PackageState(version=version, older=older == "yes")
+        version, older, carried = line.split("|")
+        return PackageState(version=version, older=older == "yes", carried=carried)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,8 +4,9 @@ so already."""
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
+from bundler.errors import NotCarried
 from bundler.model.digest import Digest
 from bundler.model.secret import Secret
 from bundler.steps.actions import (
@@ -32,6 +33,14 @@ class Resource(Protocol):
 
     def unwanted(self, facts: HostFacts, *, purge: bool) -> Iterator[Action]:
         """What removes it; data only when `purge`."""
+
+
+@runtime_checkable
+class Versioned(Protocol):
+    """A resource that knows which version of something a host has."""
+
+    def versions(self, facts: HostFacts) -> Iterator[str]:
+        """`NAME VERSION` of each."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -162,18 +171,22 @@ class Folder:
 
 @dataclass(frozen=True, kw_only=True)
 class Packages:
-    """Debian packages by name and the version that the release carries; a newer one on the host is left alone."""
+    """Debian packages in the versions that are carried for the host's release; a newer one on it is left alone."""
 
-    packages: tuple[tuple[str, str], ...]
+    component: str
+    packages: tuple[PackageFact, ...]
     masked: tuple[str, ...] = ()
 
     def asks(self) -> tuple[Fact[Any], ...]:
-        return tuple(PackageFact(package=name, version=version) for name, version in self.packages)
+        return self.packages
 
     def wanted(self, facts: HostFacts) -> Iterator[Action]:
-        states = [(fact.package, fact.version, facts[fact]) for fact in self.asks() if isinstance(fact, PackageFact)]
-        missing = [(name, version) for name, version, state in states if not state.version]
-        older = [(name, version) for name, version, state in states if state.older]
+        """Raises NotCarried for what the host lacks and its release has no package of."""
+        states = [(fact.package, facts[fact]) for fact in self.packages]
+        missing = [(name, state.carried) for name, state in states if not state.version]
+        older = [(name, state.carried) for name, state in states if state.older]
+        if nowhere := tuple(f"package {name} for what {facts.host} runs" for name, version in missing if not version):
+            raise NotCarried(component=self.component, missing=nowhere)
         if missing or older:
             why = " and ".join(
                 text for text, some in (("not installed", missing), ("older than the release's", older)) if some
@@ -182,6 +195,9 @@ class Packages:
 
     def unwanted(self, facts: HostFacts, *, purge: bool) -> Iterator[Action]:
         yield from ()  # other programs may use them by now
+
+    def versions(self, facts: HostFacts) -> Iterator[str]:
+        return (f"{fact.package} {have}" for fact in self.packages if (have := facts[fact].version))
 
 
 @dataclass(frozen=True, kw_only=True)

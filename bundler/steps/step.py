@@ -16,8 +16,8 @@ from bundler.secrets.vault import Vault
 from bundler.signing.keys import PublicKey
 from bundler.signing.trust import Signed
 from bundler.steps.actions import Action
-from bundler.steps.facts import Fact, Facts, HostFacts
-from bundler.steps.resources import Resource
+from bundler.steps.facts import Fact, Facts, HostFacts, PackageFact
+from bundler.steps.resources import Packages, Resource
 
 T = TypeVar("T")
 
@@ -35,6 +35,7 @@ class Source:
 class Goal:
     """What the hosts are to become: the site as declared and its `text`, the release and who must have signed it, the
     site's secrets; and the time, in UTC. Without `source` nothing can be delivered that the site hosts do not have.
+    `recovery`: a site host mends itself, and renews nothing that all hosts share.
 
     `once` keeps what is the same for all hosts from being made for each.
     """
@@ -48,6 +49,7 @@ class Goal:
     trust: tuple[PublicKey, ...] = ()
     threshold: int = 1
     source: Source | None = None
+    recovery: bool = False
     _made: dict[str, Any] = field(default_factory=dict, compare=False, repr=False)
 
     def once(self, key: str, make: Callable[[], T]) -> T:
@@ -55,14 +57,20 @@ class Goal:
             self._made[key] = make()
         return cast(T, self._made[key])
 
-    def versions(self, component: str, *names: str) -> tuple[tuple[str, str], ...]:
-        """The packages of these names with the versions that the release carries. Raises NotCarried with all that it
-        does not."""
-        carried = self.once("packages", lambda: {deb.package: deb.version for deb in self.lock.debs})
+    def packages(self, component: str, *names: str, masked: tuple[str, ...] = ()) -> Packages:
+        """The packages of these names as the release carries them. Raises NotCarried with all that it does not."""
+        carried = self.once("packages", self._packages)
         missing = tuple(name for name in names if name not in carried)
         if missing:
             raise NotCarried(component=component, missing=tuple(f"package {name}" for name in missing))
-        return tuple((name, carried[name]) for name in names)
+        return Packages(component=component, packages=tuple(carried[name] for name in names), masked=masked)
+
+    def _packages(self) -> dict[str, PackageFact]:
+        versions: dict[str, dict[str, str]] = {}
+        for deb in self.lock.debs:
+            versions.setdefault(deb.package, {})[deb.release] = deb.version
+        known = ((name, tuple(sorted(some.items()))) for name, some in versions.items())
+        return {name: PackageFact(package=name, versions=some) for name, some in known}
 
     def file(self, component: str, prefix: str) -> LockedFile:
         """The file of the release whose name begins so. Raises NotCarried."""
@@ -88,7 +96,7 @@ class Step:
     last: bool = False
 
     def on(self, host: SiteHost) -> bool:
-        return not self.roles or any(host.has(role) for role in self.roles)
+        return host.is_among(self.roles)
 
     def asks(self, goal: Goal, host: SiteHost) -> Iterator[Fact[Any]]:
         for resource in self.resources(goal, host):
@@ -139,7 +147,7 @@ class Check:
     every: float = 0
 
     def on(self, host: SiteHost) -> bool:
-        return not self.roles or any(host.has(role) for role in self.roles)
+        return host.is_among(self.roles)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,7 +1,7 @@
 """`bundle plan`, `bundle apply`, `bundle install --site`: bring the hosts of a site to a release."""
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -122,6 +122,7 @@ def deployment(request: Request, *, create: bool) -> Iterator[Deployment]:
             trust=release.trust.keys,
             threshold=release.trust.threshold,
             source=release.source,
+            recovery=bool(request.here),
         )
         hosts = connect(site, state=state, password=request.password)
         try:
@@ -227,8 +228,7 @@ def changing(request: Request) -> Iterator[tuple[Deployment, Taken]]:
 
 def _plan(deployed: Deployment, request: Request, *, preflight: bool = True) -> Planned:
     wanted = deployed.wanted_hosts(request.limit)
-    asked = {host.name: list(step_facts(deployed, host)) for host in wanted}
-    facts, failed = gather(asked, deployed.hosts, jobs=request.jobs)
+    facts, failed = gather(steps_asked(deployed, wanted), deployed.hosts, jobs=request.jobs)
     if failed:
         left = [host for host in wanted if preflight and host.name not in failed]
         raise_not_ready(deployed, left, failed, jobs=request.jobs)
@@ -255,18 +255,18 @@ def raise_not_ready(
 def _want_again(deployed: Deployment, request: Request, lease: Taken) -> None:
     """What was uninstalled and is in the plan's reach is recovery's business again."""
     names = {place.component for place in deployed.stack if not request.only or {*request.only} & {*place.names}}
-    ours = [host.name for host in deployed.goal.site.with_role(SITE_ROLE)]
-    note_wanted(deployed.hosts, [name for name in ours if not request.limit or name in request.limit], names, lease)
+    told = [host.name for host in deployed.goal.site.hosts if not request.limit or host.name in request.limit]
+    note_wanted(deployed.hosts, told, names, lease)
 
 
 def not_converged(left: Plan) -> NotConverged:
     return NotConverged(left=tuple(f"{u.host}: {u.step}: {a.kind} {a.target}" for u, a in left.actions()))
 
 
-def step_facts(deployed: Deployment, host: SiteHost) -> Iterator[Fact[Any]]:
-    for place in deployed.stack:
-        if place.step.on(host):
-            yield from place.step.asks(deployed.goal, host)
+def steps_asked(deployed: Deployment, hosts: Iterable[SiteHost]) -> dict[str, list[Fact[Any]]]:
+    """What all steps ask of each host."""
+    goal, steps = deployed.goal, [place.step for place in deployed.stack]
+    return {host.name: [fact for step in steps if step.on(host) for fact in step.asks(goal, host)] for host in hosts}
 
 
 def judge(deployed: Deployment, checks: Sequence[Check], hosts: Sequence[SiteHost], jobs: int) -> tuple[Finding, ...]:
@@ -276,9 +276,10 @@ def judge(deployed: Deployment, checks: Sequence[Check], hosts: Sequence[SiteHos
     return findings
 
 
-def ask_all(deployed: Deployment, asked: Mapping[str, Sequence[Fact[Any]]], jobs: int) -> Facts:
-    """Raises HostsFailed with all hosts that could not be asked, or the one's own error."""
-    facts, failed = gather(asked, deployed.hosts, jobs=jobs)
+def ask_all(deployed: Deployment, hosts: Iterable[SiteHost], jobs: int) -> Facts:
+    """The answers to what all steps ask. Raises HostsFailed with all hosts that could not be asked, or the one's own
+    error."""
+    facts, failed = gather(steps_asked(deployed, hosts), deployed.hosts, jobs=jobs)
     raise_failed(failed)
     return facts
 

@@ -8,7 +8,7 @@ from bundler.apply.lease import Taken
 from bundler.components import components
 from bundler.errors import BundleError, NotReadable, Usage
 from bundler.hosts.base import Script
-from bundler.model.site import SITE_ROLE, SiteHost
+from bundler.model.site import SiteHost
 from bundler.plan.plan import Plan, Unit, make_removal
 from bundler.steps.actions import StartUnit
 from bundler.steps.resources import Service
@@ -25,7 +25,6 @@ from bundler.workflows.deploy import (
     deployment,
     not_converged,
     raise_failed,
-    step_facts,
 )
 from bundler.workflows.removed import note_removed
 
@@ -68,8 +67,8 @@ def uninstall(
         planned = Planned(plan=_removal(deployed, request, component, purge=purge), findings=())
         if not planned.plan or not agree(planned):
             return Deployed(plan=planned.plan, findings=(), done=0, declined=bool(planned.plan))
-        ours = [host.name for host in hosts_of(deployed, request) if host.has(SITE_ROLE)]
-        raise_failed(note_removed(deployed.hosts, ours, name, lease))
+        told = [host.name for host in hosts_of(deployed, request)]
+        raise_failed(note_removed(deployed.hosts, told, name, lease))
         done = carry_out(deployed, planned.plan, lease, watcher, jobs=request.jobs, backwards=True)
         if left := _removal(deployed, request, component, purge=purge):
             raise not_converged(left)
@@ -85,8 +84,7 @@ def plan_uninstall(request: Request, name: str, *, purge: bool) -> Planned:
 
 def _removal(deployed: Deployment, request: Request, component: Component, *, purge: bool) -> Plan:
     steps = frozenset(step.name for step in component.steps)
-    asked = {host.name: list(step_facts(deployed, host)) for host in hosts_of(deployed, request)}
-    facts = ask_all(deployed, asked, request.jobs)
+    facts = ask_all(deployed, hosts_of(deployed, request), request.jobs)
     return make_removal(deployed.stack, deployed.goal, facts, steps=steps, purge=purge)
 
 

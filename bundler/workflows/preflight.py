@@ -1,12 +1,13 @@
 """What stands in the way of an installation: everything at once, before the first change."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 from bundler.components import components
 from bundler.errors import BundleError, FactUnknown, PreflightFailed
 from bundler.hosts.base import Host
 from bundler.model.site import SiteHost
-from bundler.steps.facts import Facts
+from bundler.steps.facts import Fact, Facts
 from bundler.steps.gather import gather
 from bundler.steps.step import Check, Finding, Goal
 
@@ -19,12 +20,16 @@ def look(
     goal: Goal, checks: Sequence[Check], wanted: Sequence[SiteHost], hosts: Mapping[str, Host], *, jobs: int
 ) -> tuple[tuple[Finding, ...], dict[str, BundleError]]:
     """The findings of all checks over the hosts that they are for, and the hosts that could not be asked."""
-    asked = {
-        host.name: [fact for check in checks if check.on(host) for fact in check.asks(goal, host)] for host in wanted
-    }
-    facts, failed = gather(asked, hosts, jobs=jobs)
+    facts, failed = gather(checks_asked(goal, checks, wanted), hosts, jobs=jobs)
     answered = [host for host in wanted if host.name not in failed]
     return tuple(dict.fromkeys(judged(goal, checks, answered, facts))), failed
+
+
+def checks_asked(goal: Goal, checks: Sequence[Check], hosts: Sequence[SiteHost]) -> dict[str, list[Fact[Any]]]:
+    """What the checks ask of each host."""
+    return {
+        host.name: [fact for check in checks if check.on(host) for fact in check.asks(goal, host)] for host in hosts
+    }
 
 
 def judged(goal: Goal, checks: Sequence[Check], hosts: Sequence[SiteHost], facts: Facts) -> Iterator[Finding]:

@@ -1,4 +1,4 @@
-"""What `bundle uninstall` took away: noted on the site hosts, so that recovery does not bring it back there."""
+"""What `bundle uninstall` took away: noted on the hosts, so that nobody misses it, or brings it back."""
 
 import shlex
 from collections.abc import Iterable, Mapping
@@ -6,10 +6,14 @@ from collections.abc import Iterable, Mapping
 from bundler.apply.lease import FOLDER, Taken
 from bundler.errors import BundleError
 from bundler.hosts.base import Host, Script
+from bundler.steps.facts import Ask
 from bundler.support import parallel
 
 REMOVED = f"{FOLDER}/removed"  # a folder with an empty file for each component
 LIST = f"[ ! -d {REMOVED} ] || ls {REMOVED}"
+NOTED: Ask[frozenset[str]] = Ask(
+    name="components taken away", script=LIST, reading=lambda said: frozenset(said.split()), bare=frozenset()
+)
 
 
 def note_removed(hosts: Mapping[str, Host], at: Iterable[str], component: str, lease: Taken) -> dict[str, BundleError]:

@@ -1,5 +1,6 @@
 """`bundle status` and `bundle health`: what runs where, in which version, how well, and what has drifted."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -9,20 +10,24 @@ from bundler.errors import BundleError, FactUnknown
 from bundler.model.site import SiteHost
 from bundler.plan.plan import Plan, make_plan
 from bundler.plan.show import findings_json
-from bundler.steps.facts import Facts, PackageFact
+from bundler.steps.facts import Facts
 from bundler.steps.gather import gather
-from bundler.steps.resources import Packages
+from bundler.steps.resources import Versioned
 from bundler.steps.step import Component, Finding
-from bundler.workflows.deploy import Deployment, Request, deployment, step_facts
+from bundler.workflows.deploy import Deployment, Request, deployment, steps_asked
 from bundler.workflows.operate import hosts_of
+from bundler.workflows.preflight import checks_asked
+from bundler.workflows.removed import NOTED
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ComponentStatus:
-    """`versions` are those of its packages on the hosts, each with the number of hosts; `drift` counts actions."""
+    """`versions` are those of its programs on the hosts, each with the number of hosts; `drift` counts actions;
+    `uninstalled` are those of its hosts that it was taken away from."""
 
     name: str
     hosts: int
+    uninstalled: int
     findings: tuple[Finding, ...]
     drift: int
     versions: Mapping[str, int]
@@ -53,19 +58,10 @@ def status(request: Request) -> Status:
 
 def status_of(deployed: Deployment, hosts: Sequence[SiteHost], *, jobs: int) -> Status:
     goal = deployed.goal
-    asked = {
-        host.name: [
-            *step_facts(deployed, host),
-            *(
-                fact
-                for part in components()
-                for check in part.health
-                if check.on(host)
-                for fact in check.asks(goal, host)
-            ),
-        ]
-        for host in hosts
-    }
+    asked = steps_asked(deployed, hosts)
+    health = [check for part in components() for check in part.health]
+    for name, questions in checks_asked(goal, health, hosts).items():
+        asked[name] += [*questions, NOTED]
     facts, unreachable = gather(asked, deployed.hosts, jobs=jobs)
     plan, facts, unknown = _plan(deployed, facts)
     unreachable |= unknown
@@ -93,36 +89,35 @@ def _plan(deployed: Deployment, facts: Facts) -> tuple[Plan, Facts, dict[str, Bu
 def _component(
     part: Component, deployed: Deployment, plan: Plan, facts: Facts, hosts: Sequence[SiteHost]
 ) -> ComponentStatus:
+    """A host that a component was taken away from on purpose is not among those that it is judged on."""
+    goal = deployed.goal
     here = [host for host in hosts if any(step.on(host) for step in part.steps)]
+    gone = [host for host in here if part.name in facts.of(host.name)[NOTED]]
+    left = [host for host in hosts if host not in gone]
     findings = [
-        finding
-        for check in part.health
-        for finding in check.judge(deployed.goal, [host for host in hosts if check.on(host)], facts)
+        finding for check in part.health for finding in check.judge(goal, [h for h in left if check.on(h)], facts)
     ]
-    versions: dict[str, int] = {}
-    for host in here:
-        for fact in _packages(part, deployed, host):
-            if state := facts.of(host.name)[fact].version:
-                versions[f"{fact.package} {state}"] = versions.get(f"{fact.package} {state}", 0) + 1
+    resources = (
+        (resource, facts.of(host.name))
+        for host in here
+        for step in part.steps
+        if step.on(host)
+        for resource in step.resources(goal, host)
+    )
+    versions = Counter(
+        version
+        for resource, known in resources
+        if isinstance(resource, Versioned)
+        for version in resource.versions(known)
+    )
     return ComponentStatus(
         name=part.name,
         hosts=len(here),
+        uninstalled=len(gone),
         findings=tuple(findings),
         drift=sum(len(unit.actions) for unit in plan.units if unit.step.partition("/")[0] == part.name),
         versions=versions,
     )
-
-
-def _packages(part: Component, deployed: Deployment, host: SiteHost) -> list[PackageFact]:
-    return [
-        fact
-        for step in part.steps
-        if step.on(host)
-        for resource in step.resources(deployed.goal, host)
-        if isinstance(resource, Packages)
-        for fact in resource.asks()
-        if isinstance(fact, PackageFact)
-    ]
 
 
 def as_json(found: Status) -> dict[str, Any]:
@@ -131,7 +126,13 @@ def as_json(found: Status) -> dict[str, Any]:
         **problems_json(found),
         "hosts": [{"name": host.name, "roles": list(host.roles)} for host in found.hosts],
         "components": [
-            {"name": part.name, "hosts": part.hosts, "drift": part.drift, "versions": dict(part.versions)}
+            {
+                "name": part.name,
+                "hosts": part.hosts,
+                "uninstalled": part.uninstalled,
+                "drift": part.drift,
+                "versions": dict(part.versions),
+            }
             for part in found.components
         ],
     }

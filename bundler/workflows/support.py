@@ -26,7 +26,7 @@ from bundler.secrets.unlock import KeyFile, Passphrase, Unlock
 from bundler.steps.facts import FileFact
 from bundler.support import clock, parallel
 from bundler.support.files import read_end, read_text, write_file
-from bundler.workflows.deploy import Deployment, Request, check_limit, deployment, open_vault, secrets_of, step_facts
+from bundler.workflows.deploy import Deployment, Request, check_limit, deployment, open_vault, secrets_of, steps_asked
 from bundler.workflows.operate import hosts_of
 from bundler.workflows.preflight import look, preflight_checks
 from bundler.workflows.secrets import key_beside
@@ -176,12 +176,8 @@ def _site(archive: _Archive, deployed: Deployment, request: Request) -> _Known:
     findings, _ = look(deployed.goal, preflight_checks(), hosts, deployed.hosts, jobs=request.jobs)
     archive.add_json("findings.json", {"health": findings_json(found.findings), "preflight": findings_json(findings)})
     secret_files = {
-        host.name: tuple(
-            dict.fromkeys(
-                fact.path for fact in step_facts(deployed, host) if isinstance(fact, FileFact) and fact.secret
-            )
-        )
-        for host in hosts
+        name: tuple(dict.fromkeys(fact.path for fact in asked if isinstance(fact, FileFact) and fact.secret))
+        for name, asked in steps_asked(deployed, hosts).items()
     }
     packages = sorted({deb.package for deb in deployed.goal.lock.debs})
     return _Known(packages=tuple(packages), secret_files=secret_files)

@@ -8,7 +8,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from bundler.apply.lease import FOLDER, HOLD, Taken
+from bundler.apply.lease import FOLDER, HOLD, Taken, epoch_of
 from bundler.components import components
 from bundler.components.store import ROOT, TOOL_STEP
 from bundler.errors import BundleError
@@ -27,7 +27,6 @@ from bundler.workflows.deploy import (
     deployment,
     judge,
     secrets_of,
-    step_facts,
 )
 from bundler.workflows.install import front_file
 from bundler.workflows.preflight import in_words
@@ -184,8 +183,7 @@ def _plan(deployed: Deployment, here: str, finding: Finding, remedy: Remedy) -> 
         action = Run(name=f"restart {remedy.restart}", text=text, reason=finding.found)
         step = finding.remedy.steps[0] if finding.remedy and finding.remedy.steps else next(iter(places))
         return Plan(units=(Unit(host=here, step=step, actions=(action,)),))
-    host = deployed.goal.site.host(here)
-    facts = ask_all(deployed, {here: list(step_facts(deployed, host))}, 1)
+    facts = ask_all(deployed, [deployed.goal.site.host(here)], 1)
     steps = {name for step in remedy.steps for name in (step, *places[step].before_here, *places[step].before_anywhere)}
     whole = make_plan(deployed.stack, deployed.goal, facts)
     # The tool that mends is the one that runs: what another one needs is a bundle, and an installer.
@@ -203,9 +201,7 @@ def _now(deployed: Deployment, here: str) -> tuple[float, bool, frozenset[str]]:
 
 def _epoch(deployed: Deployment, here: str) -> Taken:
     """The host's own epoch: an installer that comes meanwhile has a higher one, and wins."""
-    answer = deployed.hosts[here].run(Script(text=f"[ ! -f {FOLDER}/epoch ] || cat {FOLDER}/epoch"))
-    said = answer.stdout.strip()
-    return Taken(epoch=int(said) if said.isdigit() else 0, unreachable=(), lost=threading.Event())
+    return Taken(epoch=epoch_of(deployed.hosts[here]), unreachable=(), lost=threading.Event())
 
 
 def _remembered() -> Memory:

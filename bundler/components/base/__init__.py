@@ -22,7 +22,7 @@ from bundler.components.base.trust import Trust, certificate_files
 from bundler.components.registry.endpoint import repositories_host, site_ca
 from bundler.components.store import ROOT, apt_key
 from bundler.model.site import SITE_ROLE, SiteHost
-from bundler.steps.resources import File, Packages, Resource, Service
+from bundler.steps.resources import File, Resource, Service
 from bundler.steps.step import Component, Goal, Step
 
 NEEDED = ("ca-certificates", "chrony", "kmod", "procps")
@@ -73,7 +73,7 @@ def _packages(goal: Goal, host: SiteHost) -> Sequence[Resource]:
     asked = [*NEEDED, *TOOLS, *(STORAGE_TOOLS if host.has("storage") else ())]
     here = [name for name in asked if name in NEEDED or name in carried]
     # Before the package, so that its own servers are never asked; it leaves a file that is there alone.
-    return (_chrony(goal, host), Packages(packages=goal.versions("base", *sorted(here)), masked=(clock.UNIT,)))
+    return (_chrony(goal, host), goal.packages("base", *sorted(here), masked=(clock.UNIT,)))
 
 
 def _chrony(goal: Goal, host: SiteHost) -> File:

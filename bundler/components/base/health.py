@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from bundler.components.base import clock
 from bundler.components.base.clients import PIP
 from bundler.components.base.names import RESOLV, resolv_text
-from bundler.components.base.notes import Note, per_host
 from bundler.components.base.preflight import PROXIES
 from bundler.components.base.settings import settings_of
 from bundler.components.base.sources import CA, FOUND
@@ -14,6 +13,7 @@ from bundler.components.base.trust import STORE
 from bundler.components.registry.endpoint import registry_host, repositories_host
 from bundler.model.site import SiteHost
 from bundler.steps.facts import Ask, FileFact, HostFacts, UnitFact
+from bundler.steps.per_host import Note, per_host
 from bundler.steps.step import Goal, Remedy
 
 

@@ -13,11 +13,11 @@ from bundler.components.base.kernel import (
     sysctls_fact,
 )
 from bundler.components.base.names import RESOLV, SYSTEM
-from bundler.components.base.notes import Note, per_host
 from bundler.components.base.settings import LEAVE, settings_of
 from bundler.components.base.sources import archives_of
 from bundler.model.site import SiteHost
 from bundler.steps.facts import Ask, HostFacts
+from bundler.steps.per_host import Note, per_host
 from bundler.steps.step import Goal
 
 _LEAVE = f"or name it in site.yaml, `components: {{base: {{sysctls: {{KEY: {LEAVE}}}}}}}`"

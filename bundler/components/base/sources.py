@@ -149,8 +149,6 @@ def options_text(site: Site) -> str:
 // The site's own CA, also before the host trusts it; no proxy stands between a host and its site.
 Acquire::https::{name}::CaInfo "{CA}";
 Acquire::https::{name}::Proxy "DIRECT";
-// No name servers are asked where else the archives might be (SRV records): the address is in /etc/hosts.
-Acquire::EnableSrvRecords "false";
 // Its name stands in /etc/hosts; apt would first ask DNS for a service record, which hosts may not have yet.
 Acquire::EnableSrvRecords "false";
 // The site's archives have no translations.

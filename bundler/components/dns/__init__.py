@@ -51,7 +51,14 @@ def _resources(goal: Goal, host: SiteHost) -> Sequence[Resource]:
         corefile=f"{FOLDER}/Corefile",
     )
     return (
-        Program(archive=archive.name, digest=archive.digest, member="coredns", path=PROGRAM, proof="-version"),
+        Program(
+            archive=archive.name,
+            digest=archive.digest,
+            member="coredns",
+            path=PROGRAM,
+            proof="-version",
+            version=archive.name.split("_")[1],
+        ),
         Folder(path=FOLDER),
         Service(
             unit=UNIT,

@@ -4,12 +4,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
-from bundler.components.base.notes import Note, per_host
 from bundler.components.dns.settings import DnsSettings
 from bundler.components.dns.zones import clashes, zones_of
 from bundler.components.registry.health import Resources, drift, step_facts
 from bundler.model.site import SITE_ROLE, SiteHost
 from bundler.steps.facts import Fact, Facts, HostFacts
+from bundler.steps.per_host import Note, per_host
 from bundler.steps.probe import probe
 from bundler.steps.step import Check, Finding, Goal, Remedy
 

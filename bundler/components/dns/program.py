@@ -17,13 +17,14 @@ _STATE = "stat -c '%s %Y %i'"  # what a replaced, cut or restored file does not 
 @dataclass(frozen=True, kw_only=True)
 class Program:
     """`member` of the gzip'ed tar `archive`, at `path`. Beside it PATH.from says what it was unpacked from. With
-    `proof` as its argument the program must run before it takes the place of an older one."""
+    `proof` as its argument the program must run before it takes the place of an older one. `version` is for people."""
 
     archive: str
     digest: Digest
     member: str
     path: str
     proof: str
+    version: str
 
     @property
     def _record(self) -> str:
@@ -60,3 +61,7 @@ printf '%s %s\\n' {self.digest} "$({_STATE} -- {path})" > {record}.new && mv -T 
         if facts[self._fact]:
             yield Remove(path=self.path, reason="it is ours")
             yield Remove(path=self._record, reason="it is ours")
+
+    def versions(self, facts: HostFacts) -> Iterator[str]:
+        if have := facts[self._fact]:
+            yield f"{self.member} {self.version if have == str(self.digest) else 'of another release'}"

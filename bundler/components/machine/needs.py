@@ -39,8 +39,8 @@ def _needs(goal: Goal, host: SiteHost) -> Needs:
             if isinstance(resource, Service):
                 ports.update({("TCP", port): component.name for port in resource.ports})
             elif isinstance(resource, Packages):
-                asked.update(name for name, _ in resource.packages)
-        if not component.roles or any(host.has(role) for role in component.roles):
+                asked.update(fact.package for fact in resource.packages)
+        if host.is_among(component.roles):
             ports.update({("UDP", port): component.name for port in component.udp})
     carried = goal.once("machine/carried", lambda: {deb.package: deb for deb in goal.lock.debs})
     units = frozenset(unit for component in components() for unit in component.units)

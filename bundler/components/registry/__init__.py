@@ -19,7 +19,7 @@ from bundler.model.secret import Secret
 from bundler.model.site import SITE_ROLE, SiteHost
 from bundler.secrets.passwords import ensure_htpasswd, random_password
 from bundler.steps.render import render
-from bundler.steps.resources import File, Folder, Packages, Resource, Service
+from bundler.steps.resources import File, Folder, Resource, Service
 from bundler.steps.step import Component, Goal, Step
 
 PACKAGE = USER = "docker-registry"
@@ -104,7 +104,7 @@ def _registry(goal: Goal, host: SiteHost) -> Sequence[Resource]:
     users = (_own("users", htpasswd(goal, settings.users)),) if settings.users else ()
     return (
         Masked(unit=f"{PACKAGE}.service", why="the package's own registry would be in the way"),
-        Packages(packages=goal.versions("registry", PACKAGE)),
+        goal.packages("registry", PACKAGE),
         Folder(path=FOLDER),
         Service(
             unit=UNIT,

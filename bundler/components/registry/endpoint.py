@@ -1,7 +1,7 @@
 """Where the site's registries and repositories are, by name; and the certificates that they show."""
 
 from bundler.model.site import SITE_ROLE, Site, SiteHost
-from bundler.secrets.ca import Ca, Leaf, ensure_ca, ensure_leaf
+from bundler.secrets.ca import Ca, Leaf, ensure_ca, ensure_leaf, known_ca
 from bundler.steps.step import Goal
 
 REGISTRY, REPOSITORIES, BUILDS = "registry", "repo", "builds"  # names below the site's domain
@@ -27,6 +27,9 @@ def keeps_builds(site: Site, host: SiteHost) -> bool:
 
 
 def site_ca(goal: Goal) -> Ca:
+    """The root that all hosts trust. Only an installer, who reaches them all, puts another one in its place."""
+    if goal.recovery:
+        return goal.once("ca", lambda: known_ca(goal.vault))
     return goal.once("ca", lambda: ensure_ca(goal.vault, goal.site.name, goal.now))
 
 

@@ -5,12 +5,12 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any
 
-from bundler.components.base.notes import Note, per_host
 from bundler.components.registry.endpoint import site_ca
 from bundler.model.digest import Digest
 from bundler.model.site import SITE_ROLE, SiteHost
 from bundler.secrets.certificates import certificate_facts, is_issued_by
 from bundler.steps.facts import Fact, HostFacts
+from bundler.steps.per_host import Note, per_host
 from bundler.steps.probe import probe
 from bundler.steps.resources import Folder, Resource
 from bundler.steps.step import Check, Goal, Remedy

@@ -9,7 +9,7 @@ from bundler.model.digest import Digest
 from bundler.model.site import SITE_ROLE, SiteHost
 from bundler.model.sitenames import CHECKSUMS, site_archive
 from bundler.steps.render import render
-from bundler.steps.resources import File, Folder, Packages, Resource, Service
+from bundler.steps.resources import File, Folder, Resource, Service
 from bundler.steps.step import Component, Goal, Step
 
 STEP, PACKAGES, UNIT, PORT = "repositories", "repositories/packages", "nginx.service", 443
@@ -17,7 +17,7 @@ _SMALL = 4 << 20  # bytes that a health check may read
 
 
 def _packages(goal: Goal, host: SiteHost) -> Sequence[Resource]:
-    return (Packages(packages=goal.versions("repositories", "nginx"), masked=(UNIT,)),)
+    return (goal.packages("repositories", "nginx", masked=(UNIT,)),)
 
 
 def _resources(goal: Goal, host: SiteHost) -> Sequence[Resource]:

@@ -170,6 +170,10 @@ echo; [ ! -f state/release.front ] || echo front; echo"""
         if purge and facts[self._fact] != Views():
             yield Remove(path=ROOT, whole=True, reason="it holds the releases")
 
+    def versions(self, facts: HostFacts) -> Iterator[str]:
+        if have := facts[self._fact].release:
+            yield f"release {have}"
+
 
 def _views_of(goal: Goal) -> tuple[str, ...]:
     """Folders that a generation of the release has something in."""
@@ -210,7 +214,7 @@ def _keys(goal: Goal, host: SiteHost) -> Sequence[Resource]:
         File(path=f"{CONFIG}/trust-{number}.pub", content=key.pem().decode()) for number, key in enumerate(goal.trust)
     ]
     return (
-        Folder(path=CONFIG),
+        Folder(path=CONFIG, data=True),  # other components keep files there too
         *trusted,
         Folder(path=ROOT, data=True),
         Folder(path=f"{ROOT}/keys", mode=0o700, data=True),

@@ -47,10 +47,25 @@ def test_status_of_one_host(site: SimulatedSite, capsys: Capture) -> None:
     read = json.loads(capsys.readouterr().out)
     assert read["hosts"] == [{"name": "n2", "roles": ["worker"]}]
     assert read["components"] == [
-        {"name": "other", "hosts": 1, "drift": 0, "versions": {}},
-        {"name": "sim", "hosts": 1, "drift": 0, "versions": {"hello 1:2.10-3": 1}},
+        {"name": "other", "hosts": 1, "uninstalled": 0, "drift": 0, "versions": {}},
+        {"name": "sim", "hosts": 1, "uninstalled": 0, "drift": 0, "versions": {"hello 1:2.10-3": 1}},
     ]
     assert (read["release"], read["healthy"], read["unreachable"], read["findings"]) == ("tiny 1", True, {}, [])
+
+
+def test_what_was_uninstalled_is_not_missed(site: SimulatedSite, capsys: Capture) -> None:
+    assert main(["uninstall", "sim", "--yes", "--quiet", "--limit", "n2"]) == 0
+    capsys.readouterr()
+    assert main(["health"]) == 0
+    assert main(["status"]) == 0
+    assert "sim        3      well, uninstalled on 1  " in capsys.readouterr().out
+    assert main(["uninstall", "sim", "--yes", "--quiet"]) == 0
+    capsys.readouterr()
+    assert main(["status"]) == 0
+    assert "sim        3      uninstalled  " in capsys.readouterr().out
+    assert main(["apply", "--yes", "--quiet"]) == 0
+    stop(site, "n2")
+    assert main(["health"]) == 69
 
 
 def test_what_is_not_well_is_said_with_its_fix(site: SimulatedSite, capsys: Capture) -> None:

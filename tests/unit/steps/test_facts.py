@@ -2,6 +2,7 @@
 
 import base64
 import os
+import platform
 import shutil
 import subprocess
 from pathlib import Path
@@ -187,19 +188,25 @@ def dpkg(host: ScratchHost) -> Path:
 
 
 def test_packages(host: ScratchHost, dpkg: Path) -> None:
-    there, older = PackageState(version="1:2.0-1"), PackageState(version="1:2.0-1", older=True)
-    cases = {
-        ("installed", "1:2.0-1"): there,
-        ("installed", "1:2.0-2"): older,
-        ("installed", "1:1.9~rc1-1"): there,
-        ("held", "1:2.0-1"): there,
-        ("g++-12", "1:2.0-1"): there,
-        ("removed", "1:2.0-1"): PackageState(),
-        ("half", "1:2.0-1"): PackageState(),
-        ("never-heard-of", "1"): PackageState(),
-    }
-    facts = [PackageFact(package=name, version=version) for name, version in cases]
-    assert list(ask(host, facts).values()) == list(cases.values())
+    """In the version that is carried for the release that the host runs."""
+    release = platform.freedesktop_os_release()["VERSION_CODENAME"]
+    cases = (
+        ("installed", "1:2.0-1", "1:2.0-1", False),
+        ("installed", "1:2.0-2", "1:2.0-1", True),
+        ("installed", "1:1.9~rc1-1", "1:2.0-1", False),
+        ("installed", "", "1:2.0-1", False),
+        ("held", "1:2.0-1", "1:2.0-1", False),
+        ("g++-12", "1:2.0-1", "1:2.0-1", False),
+        ("removed", "1:2.0-1", "", False),
+        ("half", "1:2.0-1", "", False),
+        ("never-heard-of", "1", "", False),
+    )
+    for name, carried, version, older in cases:
+        others = (("another", "9"), ("one-more", "1:2.0=1'"))
+        fact = PackageFact(package=name, versions=(others[0], *([(release, carried)] if carried else []), others[1]))
+        assert one(host, fact) == PackageState(version=version, older=older, carried=carried), name
+    facts = [PackageFact(package=name) for name in ("installed", "removed")]
+    assert list(ask(host, facts).values()) == [PackageState(version="1:2.0-1"), PackageState()]
     (dpkg / "status").write_text("Package: installed\nnot a field\n")
     assert isinstance(one(host, facts[0]), Unasked), "a data base that cannot be read is no bare host"
 
@@ -279,7 +286,7 @@ FACTS: list[Fact[Any]] = [
     FileFact(path="/a"),
     FileFact(path="/b"),
     UnitFact(unit="u"),
-    PackageFact(package="p", version="1"),
+    PackageFact(package="p", versions=(("r", "1"),)),
     Ask(name="number", script=":", reading=int),
 ]
 LINES = st.one_of(

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from bundler.errors import NotCarried
 from bundler.model.digest import Digest
 from bundler.model.secret import Secret
 from bundler.steps.actions import before
@@ -57,8 +58,9 @@ AT, KEPT_AT = FileFact(path=PATH), FileFact(path=before(PATH), secret=True)
 ABSENT, ASIDE_AT = Absent(path=PATH, why="it is in the way"), FileFact(path=before(PATH))
 FOLDER = Folder(path="/srv/a", mode=0o750)
 FOLDER_AT, FOLDER_IS = FileFact(path="/srv/a"), FileState(kind="directory", mode=0o750, owner="root", group="root")
-PACKAGES = Packages(packages=(("b", "2"), ("a", "2")))
-A, B = (PackageFact(package=name, version="2") for name in "ab")
+A, B = (PackageFact(package=name, versions=(("r", "2"),)) for name in "ab")
+PACKAGES = Packages(component="c", packages=(B, A))
+OLD = PackageState(version="1", older=True, carried="2")
 SERVICE = Service(unit=UNIT, files=(FILE,), uses=(File(path=OTHER, content="shared"),))
 UP = UnitState(load="loaded", active="active", sub="running", file="enabled", stamp=SERVICE.stamp)
 HAS: dict[Fact[Any], Any] = {AT: state("new"), FileFact(path=OTHER): state("shared")}
@@ -97,12 +99,12 @@ WANTED: list[tuple[Resource, dict[Fact[Any], Any], Told]] = [
     (PACKAGES, {A: PackageState(version="2"), B: PackageState(version="3")}, []),
     (
         PACKAGES,
-        {A: PackageState(version="1", older=True)},
+        {A: OLD},
         [("packages", "a b", "not installed and older than the release's")],
     ),
     (
         PACKAGES,
-        {A: PackageState(version="1", older=True), B: PackageState(version="2")},
+        {A: OLD, B: PackageState(version="2")},
         [("packages", "a", "older than the release's")],
     ),
     (SERVICE, {**HAS, U: UP}, []),
@@ -132,6 +134,12 @@ WANTED: list[tuple[Resource, dict[Fact[Any], Any], Told]] = [
 @pytest.mark.parametrize(("resource", "answers", "expected"), WANTED)
 def test_wanted(resource: Resource, answers: dict[Fact[Any], Any], expected: Told) -> None:
     assert told(resource.wanted(known(resource, answers))) == expected
+
+
+def test_packages_that_are_not_carried_for_what_the_host_runs() -> None:
+    with pytest.raises(NotCarried) as caught:
+        list(PACKAGES.wanted(known(PACKAGES, {A: PackageState(version="1"), B: PackageState()})))
+    assert caught.value.missing == ("package b for what n1 runs",)
 
 
 # the resource, what the host answers, whether data goes too, what takes it away

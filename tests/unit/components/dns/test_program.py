@@ -27,7 +27,9 @@ class Host:
     def carried(self, script: str, name: str = "tool.tgz", member: str = "tool") -> Program:
         data = archive_of(member, script.encode())
         (self.files / name).write_bytes(data)
-        return Program(archive=name, digest=Digest.of(data), member="tool", path=str(self.path), proof="--version")
+        return Program(
+            archive=name, digest=Digest.of(data), member="tool", path=str(self.path), proof="--version", version="1"
+        )
 
     def left(self, program: Program) -> list[str]:
         """The reasons of what is to be done."""

@@ -228,3 +228,16 @@ def goal_of_other(goal: Goal) -> Goal:
 def test_the_texts(goal: Goal) -> None:
     users = with_settings(goal, "{auth: {users: [reader]}}")
     check_texts(Path(__file__).parent / "golden", [*installed(REGISTRY, users)[1], *installed(WRITABLE, users)[1]])
+
+
+def test_a_host_that_mends_itself_puts_no_root_in_the_place_of_the_sites_own(goal: Goal) -> None:
+    """The other hosts would not trust it; leaves are its own business."""
+    late = goal.now + timedelta(days=3652 - 100)
+    fresh = replace(goal, vault=Vault.empty(), _made={})
+    before = site_ca(fresh)
+    mending = replace(fresh, now=late, recovery=True, _made={})
+    assert site_ca(mending) == before
+    assert leaf(mending, goal.site.hosts[0], "registry", "registry").not_after > late
+    installing = replace(fresh, now=late, _made={})
+    assert site_ca(installing).certificate != before.certificate
+    assert site_ca(installing).previous == (before.certificate,)
