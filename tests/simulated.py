@@ -34,7 +34,8 @@ from tests.content import make_deb
 OWNER, GROUP = pwd.getpwuid(os.getuid()).pw_name, grp.getgrgid(os.getgid()).gr_name
 UNIT, BLOCKING = "sim.service", "blocking.service"
 _MOVED = ("/etc/", "/var/lib/", "/var/log/", "/run/bundle", "/srv/", "/opt/")
-_USERS = ("bundler.components", *(f"bundler.workflows.{name}" for name in ("deploy", "preflight", "status", "operate")))
+_WORKFLOWS = ("deployment", "operate", "preflight", "status", "support_host", "watch")
+_USERS = ("bundler.components", *(f"bundler.workflows.{name}" for name in _WORKFLOWS))
 _PROGRAMS = {
     "systemctl": r"""
 verb= unit=
@@ -261,9 +262,9 @@ def simulated_site(folder: Path, monkeypatch: pytest.MonkeyPatch, *, workers: in
     (work / "release.pub").write_bytes(ALICE.public.pem())
     site = SimulatedSite(folder=work, bundle=bundle, hosts={})
     site.write_site(workers)
-    for user in (*_USERS, "bundler.workflows.watch", "bundler.workflows.support_host"):
+    for user in _USERS:
         monkeypatch.setattr(f"{user}.components", lambda: (OTHER, SIM))
-    for user in ("deploy", "support"):
+    for user in ("deployment", "support"):
         monkeypatch.setattr(f"bundler.workflows.{user}.connect", site.connect)
     monkeypatch.chdir(work)
     return site

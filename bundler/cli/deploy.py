@@ -15,7 +15,8 @@ from bundler.support.progress import counted
 if TYPE_CHECKING:
     from bundler.model.secret import Secret
     from bundler.secrets.unlock import Unlock
-    from bundler.workflows.deploy import Deployed, Planned, Request
+    from bundler.workflows.deploy import Deployed, Planned
+    from bundler.workflows.deployment import Request
 
 F = TypeVar("F", bound=Callable[..., Any])
 HOSTS_AT_ONCE = 32
@@ -187,7 +188,7 @@ def agreeing(*, yes: bool, show: bool) -> Callable[["Planned"], bool]:
 def request_of(file: Path | None, site_file: Path, **given: Any) -> "Request":
     """The options as the workflows want them."""
     from bundler.signing.keys import read_public_key
-    from bundler.workflows.deploy import Request
+    from bundler.workflows.deployment import Request
 
     password = given.pop("sudo_password_file", None)
     secrets = given.pop("secrets", None)

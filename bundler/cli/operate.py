@@ -150,7 +150,7 @@ def logs(component: str, site_file: Path, lines: int, since: str, **given: Any) 
     Example:
       bundle logs registry --limit node1 --since -10min
     """
-    from bundler.workflows.deploy import deployment
+    from bundler.workflows.deployment import deployment
     from bundler.workflows.operate import logs as run
 
     request = request_of(None, site_file, **given)

@@ -36,7 +36,7 @@ def watch(site_file: Path, here: str, every: float) -> None:
       bundle watch --here node1
     """
     from bundler.watch.decide import Limits
-    from bundler.workflows.deploy import Request
+    from bundler.workflows.deployment import Request
     from bundler.workflows.watch import watch as run
 
     stop = threading.Event()

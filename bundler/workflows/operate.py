@@ -14,18 +14,8 @@ from bundler.steps.actions import StartUnit
 from bundler.steps.resources import Service
 from bundler.steps.step import Component
 from bundler.support import parallel
-from bundler.workflows.deploy import (
-    Deployed,
-    Deployment,
-    Planned,
-    Request,
-    ask_all,
-    carry_out,
-    changing,
-    deployment,
-    not_converged,
-    raise_failed,
-)
+from bundler.workflows.deploy import Deployed, Planned, carry_out, changing, not_converged
+from bundler.workflows.deployment import Deployment, Request, ask_all, deployment, hosts_of, raise_failed
 from bundler.workflows.removed import note_removed
 
 LOG_LINES = 20_000  # of one host, at most
@@ -126,11 +116,6 @@ def component_of(name: str) -> Component:
             return component
     known = ", ".join(component.name for component in components())
     raise Usage(message=f"there is no component {name!r}", advice=f"There are: {known}.")
-
-
-def hosts_of(deployed: Deployment, request: Request) -> list[SiteHost]:
-    """Those of `limit`, or all."""
-    return [host for host in deployed.goal.site.hosts if not request.limit or host.name in request.limit]
 
 
 def _restarts(component: Component, deployed: Deployment, host: SiteHost) -> Iterator[Unit]:

@@ -14,8 +14,7 @@ from bundler.steps.facts import Facts
 from bundler.steps.gather import gather
 from bundler.steps.resources import Versioned
 from bundler.steps.step import Component, Finding
-from bundler.workflows.deploy import Deployment, Request, deployment, steps_asked
-from bundler.workflows.operate import hosts_of
+from bundler.workflows.deployment import Deployment, Request, deployment, hosts_of, steps_asked
 from bundler.workflows.preflight import checks_asked
 from bundler.workflows.removed import NOTED
 

@@ -26,8 +26,16 @@ from bundler.secrets.unlock import KeyFile, Passphrase, Unlock
 from bundler.steps.facts import FileFact
 from bundler.support import clock, parallel
 from bundler.support.files import read_end, read_text, write_file
-from bundler.workflows.deploy import Deployment, Request, check_limit, deployment, open_vault, secrets_of, steps_asked
-from bundler.workflows.operate import hosts_of
+from bundler.workflows.deployment import (
+    Deployment,
+    Request,
+    check_limit,
+    deployment,
+    hosts_of,
+    open_vault,
+    secrets_of,
+    steps_asked,
+)
 from bundler.workflows.preflight import look, preflight_checks
 from bundler.workflows.secrets import key_beside
 from bundler.workflows.site import check_site

@@ -19,15 +19,8 @@ from bundler.steps.step import Finding, Remedy
 from bundler.support import clock
 from bundler.support.files import read_text, write_file
 from bundler.watch.decide import Act, Decision, Limits, Memory, decide
-from bundler.workflows.deploy import (
-    Deployment,
-    Request,
-    ask_all,
-    carry_out,
-    deployment,
-    judge,
-    secrets_of,
-)
+from bundler.workflows.deploy import carry_out, judge
+from bundler.workflows.deployment import Deployment, Request, ask_all, deployment, secrets_of
 from bundler.workflows.install import front_file
 from bundler.workflows.preflight import in_words
 from bundler.workflows.removed import LIST

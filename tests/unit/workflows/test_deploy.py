@@ -11,7 +11,8 @@ from bundler.errors import BundleError, LeaseHeld, NotConverged, Overtaken, Secr
 from bundler.plan.plan import Unit
 from bundler.secrets.unlock import KeyFile, Passphrase
 from bundler.steps.actions import Action
-from bundler.workflows.deploy import Deployed, Request, deploy, plan
+from bundler.workflows.deploy import Deployed, deploy, plan
+from bundler.workflows.deployment import Request
 from tests.simulated import UNIT, SimulatedSite, Watcher, simulated_site
 
 

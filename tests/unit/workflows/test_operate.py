@@ -6,7 +6,8 @@ import pytest
 
 from bundler.cli.main import main
 from bundler.errors import HostUnreachable
-from bundler.workflows.deploy import Planned, Request
+from bundler.workflows.deploy import Planned
+from bundler.workflows.deployment import Request
 from bundler.workflows.operate import plan_uninstall, restart, uninstall
 from bundler.workflows.removed import REMOVED
 from tests.simulated import INSTALL, UNIT, SimulatedSite, Watcher, installed, simulated_site

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from bundler.errors import HostUnreachable
-from bundler.workflows.deploy import Request
+from bundler.workflows.deployment import Request
 from bundler.workflows.status import as_json, status
 from tests.simulated import UNIT, SimulatedSite, installed, simulated_site
 

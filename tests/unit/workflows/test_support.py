@@ -22,7 +22,7 @@ from bundler.secrets.unlock import KeyFile
 from bundler.secrets.vault import Vault
 from bundler.signing.openpgp import create_apt_key, public_armored
 from bundler.support import clock
-from bundler.workflows.deploy import Request
+from bundler.workflows.deployment import Request
 from bundler.workflows.support import collect
 from bundler.workflows.support_host import Section, sections_of, tell
 from tests.simulated import UNIT, SimulatedSite, installed, simulated_site

@@ -16,7 +16,7 @@ from bundler.secrets.vault import Vault
 from bundler.support.progress import Silent
 from bundler.watch.decide import Limits, Memory
 from bundler.workflows import watch as workflow
-from bundler.workflows.deploy import Deployment, Request, deployment
+from bundler.workflows.deployment import Deployment, Request, deployment
 from bundler.workflows.install import install
 from bundler.workflows.watch import Look, once, watch
 from tests.simulated import UNIT, SimulatedHost, SimulatedSite, installed, simulated_site
@@ -194,7 +194,7 @@ def running(watched: Watched, monkeypatch: pytest.MonkeyPatch) -> Iterator[Calla
     root = watched.folder / "root"
     bundle = watched.site.bundle
     install(bundle.path, root, keys=bundle.publics, threshold=None, jobs=1, progress=Silent())
-    monkeypatch.setattr("bundler.workflows.deploy.ROOT", str(root))
+    monkeypatch.setattr("bundler.workflows.deployment.ROOT", str(root))
     stop = threading.Event()
     limits = replace(LIMITS, tries=5)
 
