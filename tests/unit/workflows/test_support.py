@@ -98,7 +98,7 @@ def test_no_secret_is_in_it(site: SimulatedSite, monkeypatch: pytest.MonkeyPatch
         named["password"]("n1")  # type: ignore[operator]
         return connect(*arguments, **named)  # type: ignore[arg-type]
 
-    for user in ("deploy", "support"):
+    for user in ("deployment", "support"):
         monkeypatch.setattr(f"bundler.workflows.{user}.connect", with_sudo)
     done = collect(request(password=lambda _: Secret(SUDO)), Path("out.tar.gz"))
     whole = list(layers(Path("out.tar.gz").read_bytes()))
