@@ -230,7 +230,7 @@ def _password(file: Path | None) -> "Callable[[str], Secret | None]":
 
 def show_plan(planned: "Planned", *, as_json: bool = False, diffs: bool = True, err: bool = False) -> None:
     from bundler.plan.show import as_json as plan_json
-    from bundler.plan.show import finding_lines, findings_json, lines
+    from bundler.plan.show import finding_texts, findings_json, lines
 
     if as_json:
         facts = {"actions": plan_json(planned.plan), "findings": findings_json(planned.findings)}
@@ -240,7 +240,7 @@ def show_plan(planned: "Planned", *, as_json: bool = False, diffs: bool = True, 
         click.echo(_coloured(line), err=err)
     if any(not finding.warning for finding in planned.findings):
         click.echo(click.style("in the way, before anything can be done:", bold=True), err=err)
-    for line in finding_lines(sorted(planned.findings, key=lambda finding: finding.warning)):
+    for line in finding_texts(sorted(planned.findings, key=lambda finding: finding.warning)):
         click.echo(line, err=err)
     if not planned.plan:
         click.echo("nothing to do", err=err)

@@ -189,7 +189,7 @@ def _versions(part: "ComponentStatus") -> str:
 
 
 def _problems(found: "Status") -> None:
-    from bundler.plan.show import finding_lines
+    from bundler.plan.show import finding_texts
 
     for error in list(found.unreachable.values())[:_SHOWN]:
         click.echo(error.summary)
@@ -197,5 +197,5 @@ def _problems(found: "Status") -> None:
             click.echo(f"  fix: {error.hint}")
     if len(found.unreachable) > _SHOWN:
         click.echo(f"and {len(found.unreachable) - _SHOWN} hosts more; --json names them all")
-    for line in finding_lines(sorted(found.findings, key=lambda finding: finding.warning)):
+    for line in finding_texts(sorted(found.findings, key=lambda finding: finding.warning)):
         click.echo(line)

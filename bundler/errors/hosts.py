@@ -6,6 +6,7 @@ from typing import ClassVar
 from bundler.errors.base import BundleError
 
 GO_ON = "Then run the same command again: it looks at what is so and goes on from there."
+_SHOWN = 50
 
 
 @dataclass(kw_only=True, eq=False)
@@ -213,7 +214,8 @@ class NotConverged(BundleError):
 
     @property
     def detail(self) -> str:
-        return "\n".join(self.left)
+        more = len(self.left) - _SHOWN
+        return "\n".join((*self.left[:_SHOWN], *([f"and {more} more"] if more > 0 else ())))
 
     @property
     def hint(self) -> str:
@@ -235,7 +237,7 @@ class PreflightFailed(BundleError):
 
     @property
     def detail(self) -> str:
-        return "\n".join((*self.findings, *(f"warning: {text}" for text in self.warnings)))
+        return "\n".join((*self.findings, *self.warnings))
 
     @property
     def hint(self) -> str:

@@ -43,15 +43,14 @@ def _action(action: Action, *, diffs: bool) -> Iterator[str]:
         yield from (f"      {line}" for line in action.diff())
 
 
-def finding_lines(findings: Iterable[Finding]) -> Iterator[str]:
-    """Two lines for each: hosts on which the same was found together."""
+def finding_texts(findings: Iterable[Finding]) -> Iterator[str]:
+    """Two lines each: hosts on which the same was found together."""
     groups: dict[tuple[str, str, bool], list[str]] = {}
     for finding in findings:
         groups.setdefault((finding.found, finding.fix, finding.warning), []).append(finding.host)
     for (found, fix, warning), hosts in groups.items():
         where = _named([host for host in hosts if host])
-        yield f"{where}{where and ': '}{'warning: ' if warning else ''}{found}"
-        yield f"  fix: {fix}"
+        yield f"{where}{where and ': '}{'warning: ' if warning else ''}{found}\n  fix: {fix}"
 
 
 def listed(names: Sequence[str]) -> str:

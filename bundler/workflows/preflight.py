@@ -7,6 +7,7 @@ from bundler.components import components
 from bundler.errors import BundleError, FactUnknown, PreflightFailed
 from bundler.hosts.base import Host
 from bundler.model.site import SiteHost
+from bundler.plan.show import finding_texts
 from bundler.steps.facts import Fact, Facts
 from bundler.steps.gather import gather
 from bundler.steps.step import Check, Finding, Goal
@@ -53,13 +54,9 @@ def not_ready(findings: Sequence[Finding], errors: Sequence[BundleError] = ()) -
     found = {finding.host for finding in stopping}
     shown = [error for error in errors if not (isinstance(error, FactUnknown) and error.host in found)]
     return PreflightFailed(
-        findings=(*map(in_words, shown), *map(words, stopping)),
-        warnings=tuple(words(finding) for finding in findings if finding.warning),
+        findings=(*map(in_words, shown), *finding_texts(stopping)),
+        warnings=tuple(finding_texts(finding for finding in findings if finding.warning)),
     )
-
-
-def words(finding: Finding) -> str:
-    return f"{finding.host}: {finding.found}\n  fix: {finding.fix}"
 
 
 def in_words(error: BundleError) -> str:

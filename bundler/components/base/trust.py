@@ -10,16 +10,19 @@ from bundler.steps.facts import Ask, Fact, HostFacts
 from bundler.steps.resources import File
 
 FOLDER = "/usr/local/share/ca-certificates"
-STORE = "/etc/ssl/certs/ca-certificates.crt"
+LINKS = "/etc/ssl/certs"  # with a link to each file of the folder, made with the store
+STORE = f"{LINKS}/ca-certificates.crt"
 _CERTIFICATE = re.compile("-----BEGIN CERTIFICATE-----\n.*?-----END CERTIFICATE-----\n", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trusted:
-    """Our files in the folder, and those whose certificate is in the store that programs read."""
+    """Our files in the folder, those whose certificate is in the store that programs read, and what is left of those
+    that went since the store was made: it has them still."""
 
     files: tuple[str, ...] = ()
     stored: tuple[str, ...] = ()
+    left: tuple[str, ...] = ()
 
 
 def certificate_files(bundle: str) -> tuple[File, ...]:
@@ -44,6 +47,7 @@ class Trust:
         # The last line of a certificate is the end of its signature: no other has it.
         lines = "\n".join(f"t {file.path} '{str(file.content).splitlines()[-2]}'" for file in self.files)
         script = f"""for f in {FOLDER}/bundle-*.crt; do if [ -e "$f" ]; then echo "file $f"; fi; done
+for f in {LINKS}/bundle-*.pem; do if [ -L "$f" ] && [ ! -e "$f" ]; then echo "left $f"; fi; done
 t() {{ if grep -qxF -e "$2" {STORE} 2>/dev/null; then echo "stored $1"; fi; }}
 {lines}"""
         return Ask(name="trust in the site's CA", script=script, reading=_trusted, bare=Trusted())
@@ -57,14 +61,15 @@ t() {{ if grep -qxF -e "$2" {STORE} 2>/dev/null; then echo "stored $1"; fi; }}
         mine = {file.path for file in self.files}
         changed += [Remove(path=path, reason="the site has another CA now") for path in have.files if path not in mine]
         yield from changed
-        if changed or not mine <= set(have.stored):
-            why = "its folder changes" if changed else f"the site's CA is not in {STORE}"
+        if changed or have.left or not mine <= set(have.stored):
+            here = f"{STORE} has a CA that is gone" if have.left else f"the site's CA is not in {STORE}"
+            why = "its folder changes" if changed else here
             yield _update(why)
 
     def unwanted(self, facts: HostFacts, *, purge: bool) -> Iterator[Action]:
         have = facts[self.fact].files
         yield from (Remove(path=path, reason="it is ours") for path in have)
-        if have:
+        if have or facts[self.fact].left:
             yield _update("its folder changes")
 
 
@@ -76,7 +81,5 @@ def _update(why: str) -> Run:
 
 def _trusted(said: str) -> Trusted:
     lines = [line.split(" ", 1) for line in said.splitlines()]
-    return Trusted(
-        files=tuple(path for kind, path in lines if kind == "file"),
-        stored=tuple(path for kind, path in lines if kind == "stored"),
-    )
+    files, stored, left = (tuple(path for kind, path in lines if kind == word) for word in ("file", "stored", "left"))
+    return Trusted(files=files, stored=stored, left=left)

@@ -202,6 +202,9 @@ def test_a_ca_that_the_site_gave_up_is_not_trusted_any_more(goal: Goal) -> None:
     paths = tuple(file.path for file in trust.files)
     changed = {trust.fact: Trusted(files=(*paths, old), stored=paths)}
     assert run("trust", goal, changed) == [f"remove {old}", "run update-ca-certificates"]
+    # Killed between the two: the store has it still, and only a link to it says so.
+    cut = {trust.fact: trust.fact.reading(f"file {paths[0]}\nstored {paths[0]}\nleft /etc/ssl/certs/bundle-1.pem\n")}
+    assert run("trust", goal, cut) == ["run update-ca-certificates"]
 
 
 def test_registries_that_the_release_does_not_have_any_more(goal: Goal) -> None:
