@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from bundler.components import components
 from bundler.model.site_parser import SettingsParser, parse_site
 from bundler.secrets.vault import Vault
 from bundler.steps.step import Goal
@@ -51,7 +52,15 @@ def release(folder: Path, **more: Any) -> TinyBundle:
 
 
 def goal_of(
-    bundle: TinyBundle, components: Mapping[str, SettingsParser], *, text: str = SITE, now: datetime = NOW
+    bundle: TinyBundle, settings: Mapping[str, SettingsParser], *, text: str = SITE, now: datetime = NOW
 ) -> Goal:
-    site = parse_site(text, file="site.yaml", components=components)
-    return Goal(site=site, text=text, lock=bundle.lock, statement=bundle.statement, vault=Vault.empty(), now=now)
+    site = parse_site(text, file="site.yaml", components=settings)
+    return Goal(
+        site=site,
+        text=text,
+        lock=bundle.lock,
+        statement=bundle.statement,
+        vault=Vault.empty(),
+        now=now,
+        components=tuple(each for each in components() if not each.catalog),
+    )

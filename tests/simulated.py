@@ -34,7 +34,7 @@ from tests.content import make_deb
 OWNER, GROUP = pwd.getpwuid(os.getuid()).pw_name, grp.getgrgid(os.getgid()).gr_name
 UNIT, BLOCKING = "sim.service", "blocking.service"
 _MOVED = ("/etc/", "/var/lib/", "/var/log/", "/run/bundle", "/srv/", "/opt/")
-_WORKFLOWS = ("deployment", "operate", "preflight", "status", "support_host", "watch")
+_WORKFLOWS = ("deployment", "operate", "support_host")
 _USERS = ("bundler.components", *(f"bundler.workflows.{name}" for name in _WORKFLOWS))
 _PROGRAMS = {
     "systemctl": r"""

@@ -8,6 +8,7 @@ from typing import Any, TypeVar, cast
 from bundler.archive.layout import Layout
 from bundler.archive.reader import BundleFile
 from bundler.errors import NotCarried
+from bundler.model.asked import Asked
 from bundler.model.document import Fields
 from bundler.model.lock import Lock, LockedFile
 from bundler.model.site import Site, SiteHost
@@ -35,7 +36,8 @@ class Source:
 class Goal:
     """What the hosts are to become: the site as declared and its `text`, the release and who must have signed it, the
     site's secrets; and the time, in UTC. Without `source` nothing can be delivered that the site hosts do not have.
-    `recovery`: a site host mends itself, and renews nothing that all hosts share.
+    `recovery`: a site host mends itself, and renews nothing that all hosts share. `components` are those that the
+    release brings.
 
     `once` keeps what is the same for all hosts from being made for each.
     """
@@ -50,6 +52,7 @@ class Goal:
     threshold: int = 1
     source: Source | None = None
     recovery: bool = False
+    components: "tuple[Component, ...]" = ()
     _made: dict[str, Any] = field(default_factory=dict, compare=False, repr=False)
 
     def once(self, key: str, make: Callable[[], T]) -> T:
@@ -71,6 +74,11 @@ class Goal:
             versions.setdefault(deb.package, {})[deb.release] = deb.version
         known = ((name, tuple(sorted(some.items()))) for name, some in versions.items())
         return {name: PackageFact(package=name, versions=some) for name, some in known}
+
+    def asked(self, component: str) -> Asked | None:
+        """What a component of the catalog asks for; None when the release does not carry it."""
+        found = self.once("asked", lambda: {each.component: each for each in self.lock.asked})
+        return found.get(component)
 
     def file(self, component: str, prefix: str) -> LockedFile:
         """The file of the release whose name begins so. Raises NotCarried."""
@@ -173,13 +181,15 @@ def no_settings(fields: Fields) -> None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Component:
-    """One folder under bundler/components. `settings` parses its part of site.yaml, `schema` is its JSON schema;
+    """One folder under bundler/components. `catalog` are components of the catalog: a release without them does not
+    bring it. `settings` parses its part of site.yaml, `schema` is its JSON schema;
     `units` are its systemd units, for logs and restarts; `space` is what it writes that counts, `udp` the ports that it
     listens on beside those of its services."""
 
     name: str
     about: str
     steps: tuple[Step, ...]
+    catalog: tuple[str, ...] = ()
     settings: Callable[[Fields], Any] = no_settings
     schema: Mapping[str, Any] = field(default_factory=lambda: {"type": "object", "additionalProperties": False})
     preflight: tuple[Check, ...] = ()

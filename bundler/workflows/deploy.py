@@ -116,7 +116,7 @@ def _plan(deployed: Deployment, request: Request, *, preflight: bool = True) -> 
     chosen = select(whole, deployed.stack, only=request.only, start=request.start, limit=request.limit)
     findings: tuple[Finding, ...] = ()
     if preflight and chosen:
-        findings = judge(deployed, preflight_checks(), wanted, request.jobs)
+        findings = judge(deployed, preflight_checks(deployed.goal), wanted, request.jobs)
     return Planned(plan=chosen, findings=findings)
 
 
@@ -124,7 +124,7 @@ def raise_not_ready(
     deployed: Deployment, hosts: Sequence[SiteHost], failed: Mapping[str, BundleError], *, jobs: int
 ) -> NoReturn:
     """What keeps the site from being planned, with what preflight finds on `hosts`."""
-    findings, more = look(deployed.goal, preflight_checks(), hosts, deployed.hosts, jobs=jobs)
+    findings, more = look(deployed.goal, preflight_checks(deployed.goal), hosts, deployed.hosts, jobs=jobs)
     failed = {**failed, **more}
     raise not_ready(findings, list(failed.values())) or failure(failed)
 

@@ -12,6 +12,7 @@ from bundler.errors import BundleError, HostsFailed, Usage
 from bundler.hosts.base import Host
 from bundler.hosts.connect import connect
 from bundler.model.limits import LIMITS
+from bundler.model.lock import Lock
 from bundler.model.secret import Secret
 from bundler.model.site import SITE_ROLE, Site, SiteHost
 from bundler.plan.show import listed
@@ -21,7 +22,7 @@ from bundler.secrets.vault import Vault
 from bundler.signing.keys import PublicKey
 from bundler.steps.facts import Fact, Facts
 from bundler.steps.gather import gather
-from bundler.steps.step import Goal
+from bundler.steps.step import Component, Goal
 from bundler.support import clock
 from bundler.support.files import read_text
 from bundler.workflows.release import Release, installed_release, is_remembered, release_of
@@ -88,10 +89,11 @@ def deployment(request: Request, *, create: bool) -> Iterator[Deployment]:
             threshold=release.trust.threshold,
             source=release.source,
             recovery=bool(request.here),
+            components=_brought(release.lock),
         )
         hosts = connect(site, state=state, password=request.password)
         try:
-            yield Deployment(goal=goal, stack=stack_of(components()), release=release, hosts=hosts, state=state)
+            yield Deployment(goal=goal, stack=stack_of(goal.components), release=release, hosts=hosts, state=state)
         finally:
             hosts.close()
 
@@ -109,6 +111,12 @@ def _release(request: Request) -> Iterator[Release]:
 def _with_here(site: Site, here: str) -> Site:
     hosts = tuple(replace(host, local=host.local or host.name == here) for host in site.hosts)
     return replace(site, hosts=hosts) if here else site
+
+
+def _brought(lock: Lock) -> tuple[Component, ...]:
+    """The components that a release brings."""
+    carried = {each.component for each in lock.asked}
+    return tuple(part for part in components() if carried.issuperset(part.catalog))
 
 
 def check_limit(site: Site, limit: Sequence[str]) -> None:

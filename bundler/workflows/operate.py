@@ -119,7 +119,7 @@ def component_of(name: str) -> Component:
 
 
 def _restarts(component: Component, deployed: Deployment, host: SiteHost) -> Iterator[Unit]:
-    for step in component.steps:
+    for step in component.steps if component in deployed.goal.components else ():
         services = step.resources(deployed.goal, host) if step.on(host) else ()
         actions = tuple(
             StartUnit(unit=each.unit, stamp=each.stamp, ports=each.ports, timeout=each.timeout, reason="asked for")

@@ -3,7 +3,6 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from bundler.components import components
 from bundler.errors import BundleError, FactUnknown, PreflightFailed
 from bundler.hosts.base import Host
 from bundler.model.site import SiteHost
@@ -13,8 +12,8 @@ from bundler.steps.gather import gather
 from bundler.steps.step import Check, Finding, Goal
 
 
-def preflight_checks() -> tuple[Check, ...]:
-    return tuple(check for component in components() for check in component.preflight)
+def preflight_checks(goal: Goal) -> tuple[Check, ...]:
+    return tuple(check for component in goal.components for check in component.preflight)
 
 
 def look(

@@ -5,7 +5,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from bundler.components import components
 from bundler.errors import BundleError, FactUnknown
 from bundler.model.site import SiteHost
 from bundler.plan.plan import Plan, make_plan
@@ -58,7 +57,7 @@ def status(request: Request) -> Status:
 def status_of(deployed: Deployment, hosts: Sequence[SiteHost], *, jobs: int) -> Status:
     goal = deployed.goal
     asked = steps_asked(deployed, hosts)
-    health = [check for part in components() for check in part.health]
+    health = [check for part in goal.components for check in part.health]
     for name, questions in checks_asked(goal, health, hosts).items():
         asked[name] += [*questions, NOTED]
     facts, unreachable = gather(asked, deployed.hosts, jobs=jobs)
@@ -69,7 +68,7 @@ def status_of(deployed: Deployment, hosts: Sequence[SiteHost], *, jobs: int) -> 
         release=str(goal.statement.release),
         hosts=tuple(hosts),
         unreachable=unreachable,
-        components=tuple(_component(part, deployed, plan, facts, reached) for part in components()),
+        components=tuple(_component(part, deployed, plan, facts, reached) for part in goal.components),
         plan=plan,
     )
 

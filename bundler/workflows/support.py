@@ -181,7 +181,7 @@ def _site(archive: _Archive, deployed: Deployment, request: Request) -> _Known:
     found = status_of(deployed, hosts, jobs=request.jobs)
     archive.add_json("status.json", status_json(found))
     archive.add_json("plan.json", {"actions": plan_json(found.plan)})
-    findings, _ = look(deployed.goal, preflight_checks(), hosts, deployed.hosts, jobs=request.jobs)
+    findings, _ = look(deployed.goal, preflight_checks(deployed.goal), hosts, deployed.hosts, jobs=request.jobs)
     archive.add_json("findings.json", {"health": findings_json(found.findings), "preflight": findings_json(findings)})
     secret_files = {
         name: tuple(dict.fromkeys(fact.path for fact in asked if isinstance(fact, FileFact) and fact.secret))

@@ -9,7 +9,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from bundler.apply.lease import FOLDER, HOLD, Taken, epoch_of
-from bundler.components import components
 from bundler.components.store import ROOT, TOOL_STEP
 from bundler.errors import BundleError
 from bundler.hosts.base import Script
@@ -128,7 +127,8 @@ def once(
     if held:
         return Look(held=True), memory
     well = {} if well is None else well
-    health = [check for component in components() if component.name not in removed for check in component.health]
+    there = [component for component in deployed.goal.components if component.name not in removed]
+    health = [check for component in there for check in component.health]
     checks = [check for check in health if now - well.get(check.name, -check.every) >= check.every]
     host = deployed.goal.site.host(here)
     findings = tuple(f for f in judge(deployed, checks, [host], jobs=1) if f.host == here and not f.warning)

@@ -4,7 +4,6 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
-from bundler.components import components
 from bundler.errors import NotCarried
 from bundler.model.lock import LockedDeb
 from bundler.model.site import SiteHost
@@ -34,7 +33,7 @@ def needs_of(goal: Goal, host: SiteHost) -> Needs:
 def _needs(goal: Goal, host: SiteHost) -> Needs:
     ports: dict[tuple[str, int], str] = {}
     asked: set[str] = set()
-    for component in components():
+    for component in goal.components:
         for resource in _resources(component, goal, host):
             if isinstance(resource, Service):
                 ports.update({("TCP", port): component.name for port in resource.ports})
@@ -43,7 +42,7 @@ def _needs(goal: Goal, host: SiteHost) -> Needs:
         if host.is_among(component.roles):
             ports.update({("UDP", port): component.name for port in component.udp})
     carried = goal.once("machine/carried", lambda: {deb.package: deb for deb in goal.lock.debs})
-    units = frozenset(unit for component in components() for unit in component.units)
+    units = frozenset(unit for component in goal.components for unit in component.units)
     return Needs(ports=ports, units=units, packages=_closure(asked, carried))
 
 
@@ -77,7 +76,7 @@ def _depends(control: str) -> Iterator[str]:
 
 def spaces_of(goal: Goal, host: SiteHost) -> tuple[Space, ...]:
     """What the components write, without packages."""
-    return tuple(space for component in components() for space in component.space(goal, host))
+    return tuple(space for component in goal.components for space in component.space(goal, host))
 
 
 def package_spaces(debs: Iterable[LockedDeb]) -> tuple[Space, ...]:
