@@ -101,11 +101,12 @@ def _all(run: _Run, pool: ThreadPoolExecutor) -> Applied:
         queues.setdefault(unit.host, deque()).append(unit)
         left[unit.step] += 1
     failed: dict[str, BundleError] = {}
+    rolling = _Rolling(run)
     running = 0
     free, waiting = list(queues), []  # hosts with nothing in hand; those of them that wait for other hosts
     while free or running:
         for host in free:
-            if _may_begin(run, queues[host], left):
+            if _may_begin(run, queues[host], left) and rolling.is_next(queues[host][0]):
                 future = pool.submit(_unit, run, queues[host][0])
                 future.add_done_callback(partial(_tell, run, queues[host][0]))
                 running += 1
@@ -121,7 +122,7 @@ def _all(run: _Run, pool: ThreadPoolExecutor) -> Applied:
             queues[unit.host].popleft()
             left[unit.step] -= 1
             free = [unit.host]
-            if not left[unit.step]:
+            if rolling.done(unit) or not left[unit.step]:
                 free, waiting = free + waiting, []
         elif isinstance(error, BundleError):
             failed[unit.host] = error
@@ -131,6 +132,26 @@ def _all(run: _Run, pool: ThreadPoolExecutor) -> Applied:
             raise Overtaken(host="the site", epoch=run.lease.epoch)
     waited = tuple(unit for host, queue in queues.items() for unit in list(queue)[1 if host in failed else 0 :])
     return Applied(done=run.done, failed=failed, waited=waited)
+
+
+class _Rolling:
+    """Whose turn it is in the steps that go one host at a time."""
+
+    def __init__(self, run: _Run) -> None:
+        self._turns: dict[str, deque[Unit]] = {}
+        for unit in run.plan.units:
+            if run.stack[unit.step].step.rolling:
+                self._turns.setdefault(unit.step, deque()).append(unit)
+
+    def is_next(self, unit: Unit) -> bool:
+        return unit.step not in self._turns or self._turns[unit.step][0] is unit
+
+    def done(self, unit: Unit) -> bool:
+        """Whether it is another's turn now."""
+        if unit.step in self._turns:
+            self._turns[unit.step].popleft()
+            return True
+        return False
 
 
 def _tell(run: _Run, unit: Unit, future: "Future[None]") -> None:

@@ -247,7 +247,7 @@ class Facts:
         self._answers = answers
 
     def of(self, host: str) -> "HostFacts":
-        return HostFacts(host, self._answers.get(host, {}))
+        return HostFacts(host, self._answers.get(host, {}), self)
 
     @property
     def hosts(self) -> tuple[str, ...]:
@@ -258,10 +258,12 @@ class Facts:
 
 
 class HostFacts:
-    """One host's answers while its steps are planned in order; `open` are its steps that have something to do."""
+    """One host's answers while its steps are planned in order; `open` are its steps that have something to do. `all`
+    has what all hosts answered before the plan: a step that several hosts share may look at the others."""
 
-    def __init__(self, host: str, answers: Mapping[Fact[Any], Any]) -> None:
+    def __init__(self, host: str, answers: Mapping[Fact[Any], Any], all_hosts: Facts | None = None) -> None:
         self.host, self._answers = host, answers
+        self.all = all_hosts or Facts({host: answers})
         self.open: set[str] = set()
         self.pending: set[Fact[Any]] = set()  # those read so far that nobody knows yet
 

@@ -93,7 +93,8 @@ class Step:
     """A named unit of the installation, on all hosts with one of `roles` (all hosts, when there are none).
 
     `after` are steps of the same host that come before it, `needs` are steps that must be done on all their hosts. A
-    `last` step comes after all others of its host.
+    `last` step comes after all others of its host. A `rolling` step is done on one host at a time, in the site's order;
+    where it fails the hosts behind are left as they are.
     """
 
     name: str
@@ -102,6 +103,7 @@ class Step:
     after: tuple[str, ...] = ()
     needs: tuple[str, ...] = ()
     last: bool = False
+    rolling: bool = False
 
     def on(self, host: SiteHost) -> bool:
         return host.is_among(self.roles)

@@ -2,6 +2,7 @@
 
 import json
 import threading
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -143,6 +144,35 @@ def test_a_failure_of_one_host_leaves_the_others_alone(site: Site) -> None:
     site.world.hosts["w1"].before = lambda script: None
     assert site.apply().failed == {}
     assert not site.plan()
+
+
+ROLLING = stack_of(
+    [
+        component("first", step("first", ("first", "1"))),
+        component("roll", step("roll", ("one", "1"), ("two", "2"), after=("first",), rolling=True)),
+        component("rest", step("rest", ("rest", "1"), after=("roll",))),
+    ]
+)
+
+
+def test_a_rolling_step_goes_one_host_at_a_time_in_the_sites_order(tmp_path: Path) -> None:
+    site = Site(folder=tmp_path, stack=ROLLING)
+    site.on("s1", "first", lambda: time.sleep(0.2))  # it is ready last, and its turn is first
+    assert site.apply().failed == {}
+    ends = [(host, target) for host, _, target, error in site.watched.ends if target in ("one", "two") and not error]
+    assert ends == [(host, word) for host in ("s1", "s2", "w1", "w2") for word in ("one", "two")]
+
+
+def test_a_rolling_step_that_fails_somewhere_goes_no_further(tmp_path: Path) -> None:
+    site = Site(folder=tmp_path, stack=ROLLING)
+    site.on("s2", "two", answer(1))
+    applied = site.apply()
+    assert list(applied.failed) == ["s2"]
+    assert {(unit.host, unit.step) for unit in applied.waited} == {
+        ("s2", "rest"),
+        *((host, name) for host in ("w1", "w2") for name in ("roll", "rest")),
+    }
+    assert site.world.state()["s1"]["rest"] == "1"
 
 
 def lose() -> Answer:
