@@ -301,7 +301,7 @@ _LEFT_OUT = (
     "/etc/bundle/site.state",
     "/srv/bundle/.lock",
     "/srv/bundle/state/site.json",  # the index's time too; the generation's name says the release
-    "/usr/local/lib/bundle/coredns.from",
+    "/var/lib/bundle/programs",
     "/var/lib/bundle/watch.json",
     "/var/lib/bundle/lease",
     "/var/lib/bundle/epoch",

@@ -4,10 +4,10 @@ networks, with an immediate NXDOMAIN for what nobody on the site has."""
 from collections.abc import Sequence
 
 from bundler.components.dns.health import NAMES, STEP, UNIT, dns_check, settings_of
-from bundler.components.dns.program import Program
 from bundler.components.dns.settings import SCHEMA, parse_settings
 from bundler.components.dns.zones import zones_of
 from bundler.components.store import CONFIG
+from bundler.components.store.programs import Programs, Source
 from bundler.model.site import SITE_ROLE, SiteHost
 from bundler.steps.render import render
 from bundler.steps.resources import File, Folder, Resource, Service
@@ -51,11 +51,11 @@ def _resources(goal: Goal, host: SiteHost) -> Sequence[Resource]:
         corefile=f"{FOLDER}/Corefile",
     )
     return (
-        Program(
-            archive=archive.name,
-            digest=archive.digest,
-            member="coredns",
-            path=PROGRAM,
+        Programs(
+            name="coredns",
+            file=archive,
+            members=(("coredns", PROGRAM),),
+            source=Source(),
             proof="-version",
             version=archive.name.split("_")[1],
         ),

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from bundler.components.dns import COMPONENT, PROGRAM
+from bundler.components.dns import COMPONENT
 from bundler.components.dns.health import UNIT
 from bundler.components.dns.settings import parse_settings
 from bundler.components.dns.zones import zones_of
@@ -40,14 +40,14 @@ def installed(goal: Goal) -> tuple[dict[Fact[Any], Any], list[Action]]:
     answers = bare(STEP, goal, host)
     actions = wanted(STEP, goal, host, answers)
     after = settled(answers, actions)
-    after[asked(after, f"what {PROGRAM} is from")] = str(goal.lock.files[0].digest)
+    after[asked(after, "what coredns is from")] = str(goal.lock.files[0].digest)
     return after, actions
 
 
 def test_a_bare_host_gets_all_of_it(goal: Goal) -> None:
     after, actions = installed(goal)
     assert [(action.kind, action.target) for action in actions] == [
-        ("run", f"unpack {PROGRAM}"),
+        ("run", "unpack coredns 1.14.4"),
         ("folder", "/etc/bundle/dns"),
         ("write", "/etc/bundle/dns/db.lab.example"),
         ("write", "/etc/bundle/dns/db.77.10.in-addr.arpa"),
@@ -70,7 +70,7 @@ def test_another_name_restarts_it_and_another_program_too(goal: Goal, tmp_path_f
     files = {"coredns_1.15.0_linux_amd64.tgz": b"another"}
     newer = goal_of(release(tmp_path_factory.mktemp("newer"), files=files), PARSERS)
     kinds = [(action.kind, action.target) for action in wanted(STEP, newer, newer.site.hosts[0], after)]
-    assert kinds == [("run", f"unpack {PROGRAM}"), ("write", f"/etc/systemd/system/{UNIT}"), ("start", UNIT)]
+    assert kinds == [("run", "unpack coredns 1.15.0"), ("write", f"/etc/systemd/system/{UNIT}"), ("start", UNIT)]
 
 
 def test_a_release_without_the_program(tmp_path_factory: pytest.TempPathFactory) -> None:
