@@ -55,6 +55,16 @@ def ensure_ca(vault: Vault, site_name: str, now: datetime) -> Ca:
     return known_ca(vault)
 
 
+def ensure_root(vault: Vault, name: str, title: str, now: datetime) -> Pair:
+    """A further root that the vault keeps under `name`, made at the first need: what it signs is no business of hosts
+    that trust the site's own. Raises SecretsDamaged."""
+
+    def make() -> str:
+        return new_root(title, now, _LIFE).text.reveal()
+
+    return _pair(vault, name, vault.made(name, make))
+
+
 def known_ca(vault: Vault) -> Ca:
     """The root that `ensure_ca` made before. Raises SecretsDamaged when there is none."""
     return Ca(certificate=_pair(vault, CA, vault.get(CA)).certificate, previous=_previous(vault))
@@ -73,23 +83,24 @@ def ensure_leaf(
     addresses: Sequence[Address],
     now: datetime,
     *,
+    root: str = CA,
     days: int = 365,
     renew_before: timedelta = timedelta(days=30),
 ) -> Leaf:
-    """The certificate that the vault keeps under `name`, for a server with these names and addresses; `ensure_ca` comes
-    before.
+    """The certificate that the vault keeps under `name`, for a server with these names and addresses, by the root of
+    that name: `ensure_ca` or `ensure_root` comes before.
 
     A new one is made when there is none, its end is nearer than `renew_before` (or a third of its life), or the names
     or the root are others. Raises SecretsDamaged, Malformed.
     """
     life = timedelta(days=days)
-    root = _pair(vault, CA, vault.get(CA))
+    issuer = _pair(vault, root, vault.get(root))
 
     def kept_or_new(kept: Secret | None) -> Secret:
         pair = Pair.parse(kept) if kept is not None else None
-        if pair and _serves(pair, root, set(dns_names), set(addresses), now=now, due=min(renew_before, life / 3)):
+        if pair and _serves(pair, issuer, set(dns_names), set(addresses), now=now, due=min(renew_before, life / 3)):
             return pair.text
-        return new_leaf(root, name, dns_names, addresses, now=now, life=life).text
+        return new_leaf(issuer, name, dns_names, addresses, now=now, life=life).text
 
     leaf = _pair(vault, LEAF + name, vault.update(LEAF + name, kept_or_new))
     return Leaf(certificate=leaf.certificate, key=leaf.key, not_after=facts_of(leaf.certificate).not_after)

@@ -139,6 +139,34 @@ def new_leaf(
     return _pair(builder.sign(issuer_key, hashes.SHA256()), key)
 
 
+def new_client(root: Pair, user: str, groups: Sequence[str], *, now: datetime, life: timedelta) -> Pair:
+    """A client's certificate by the root: Kubernetes reads the user from its common name, groups from organizations."""
+    issuer, issuer_key = _certificate(root.certificate), _key(root)
+    if issuer is None or issuer_key is None:
+        raise ValueError("the root is no certificate with its key")
+    key = ec.generate_private_key(ec.SECP256R1())
+    organizations = [x509.NameAttribute(NameOID.ORGANIZATION_NAME, group) for group in groups]
+    subject = x509.Name([*organizations, x509.NameAttribute(NameOID.COMMON_NAME, user)])
+    builder = _dated(key.public_key(), now, min(now + life, issuer.not_valid_after_utc))
+    builder = builder.subject_name(subject).issuer_name(issuer.subject)
+    builder = builder.add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+    builder = builder.add_extension(_usage(root=False), critical=True)
+    builder = builder.add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.CLIENT_AUTH]), critical=False)
+    return _pair(builder.sign(issuer_key, hashes.SHA256()), key)
+
+
+def new_private_key() -> str:
+    """An ECDSA P-256 key, PEM."""
+    return _private(ec.generate_private_key(ec.SECP256R1()))
+
+
+def public_half(private: Secret) -> str:
+    """The public key of a private one, both PEM. Raises ValueError."""
+    key = serialization.load_pem_private_key(private.reveal().encode(), password=None)
+    form = (serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
+    return key.public_key().public_bytes(*form).decode()
+
+
 def _dated(key: ec.EllipticCurvePublicKey, now: datetime, not_after: datetime) -> x509.CertificateBuilder:
     builder = x509.CertificateBuilder().public_key(key).serial_number(x509.random_serial_number())
     return builder.not_valid_before(now - _BACKDATED).not_valid_after(not_after)
@@ -167,9 +195,13 @@ def _alternatives(dns_names: Sequence[str], addresses: Sequence[Address]) -> x50
 
 
 def _pair(certificate: x509.Certificate, key: ec.EllipticCurvePrivateKey) -> Pair:
-    form = (serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
     pem = certificate.public_bytes(serialization.Encoding.PEM)
-    return Pair(certificate=pem.decode(), key=Secret(key.private_bytes(*form).decode()))
+    return Pair(certificate=pem.decode(), key=Secret(_private(key)))
+
+
+def _private(key: ec.EllipticCurvePrivateKey) -> str:
+    form = (serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    return key.private_bytes(*form).decode()
 
 
 def _certificate(pem: str) -> x509.Certificate | None:

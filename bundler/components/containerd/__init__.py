@@ -1,0 +1,111 @@
+"""containerd: the container runtime of every host of the cluster, with runc and the CNI plugins."""
+
+from collections.abc import Sequence
+
+from bundler.components.base.sources import CA
+from bundler.components.kubernetes.settings import settings_of
+from bundler.components.registry.endpoint import repositories_host
+from bundler.components.store.programs import Programs, Source
+from bundler.errors import NotCarried
+from bundler.model.site import SITE_ROLE, SiteHost
+from bundler.steps.render import render
+from bundler.steps.resources import File, Resource, Service
+from bundler.steps.step import Component, Goal, Step
+
+NODES = ("control-plane", "worker")
+UNIT = "containerd.service"
+STEP = "containerd"
+SOCKET = "/run/containerd/containerd.sock"
+BIN, CNI = "/usr/local/bin", "/opt/cni/bin"
+_PROGRAMS = ("containerd", "containerd-shim-runc-v2", "ctr")
+# Flannel brings its own beside these; host-local and loopback are what it builds upon.
+_PLUGINS = ("bandwidth", "bridge", "firewall", "host-local", "loopback", "portmap", "tuning")
+
+
+def carried_files(goal: Goal, host: SiteHost) -> Source:
+    """Where a host gets the release's files."""
+    if host.has(SITE_ROLE):
+        return Source()
+    return Source(url=f"https://{repositories_host(goal.site)}/files", ca=CA)
+
+
+def version_of(goal: Goal, name: str, *, of: str = "") -> str:
+    """The version that the release carries of a component of the catalog, or of what the component `of` brings.
+
+    Raises NotCarried."""
+    asked = goal.asked(of or name)
+    provided = dict(asked.provides) if asked else {}
+    if name not in provided:
+        raise NotCarried(component=of or name, missing=(f"a version of {name}",))
+    return provided[name]
+
+
+def pause_image(goal: Goal) -> str:
+    """The image that holds a pod's namespaces, as kubeadm of this release wants it."""
+    asked = goal.asked("kubernetes")
+    for reference in asked.revealed if asked else ():
+        if reference.repository == "pause":
+            return str(reference)
+    raise NotCarried(component="containerd", missing=("image registry.k8s.io/pause",))
+
+
+def _runc(goal: Goal, host: SiteHost) -> Resource:
+    if any(file.name.startswith("runc.") for file in goal.lock.files):
+        return programs(goal, host, "runc.", ("", f"{BIN}/runc"))
+    return goal.packages("containerd", "runc")
+
+
+def programs(goal: Goal, host: SiteHost, prefix: str, *members: tuple[str, str], proof: str = "--version") -> Programs:
+    """Programs out of the release's file whose name begins so, which is their component's."""
+    name = prefix.rstrip("-.")
+    return Programs(
+        name=name,
+        file=goal.file("containerd", prefix),
+        members=members,
+        source=carried_files(goal, host),
+        proof=proof,
+        version=version_of(goal, name, of="containerd" if name == "runc" else name),
+    )
+
+
+def configuration(goal: Goal) -> str:
+    settings = settings_of(goal)
+    return render(
+        __package__,
+        "config.toml.j2",
+        version=version_of(goal, "containerd"),
+        pause=pause_image(goal),
+        plugins=CNI,
+        systemd_cgroup=settings.cgroup_driver == "systemd",
+        nested=settings.nested,
+    )
+
+
+def _resources(goal: Goal, host: SiteHost) -> Sequence[Resource]:
+    archive = goal.file("containerd", "containerd-")
+    unit = render(__package__, "unit.j2", unit=UNIT, archive=f"{archive.name}, {archive.digest}", program=BIN)
+    config = goal.once("containerd/config", lambda: configuration(goal))
+    plugins = [(name, f"{CNI}/{name}") for name in _PLUGINS]
+    return (
+        goal.packages("containerd", "curl"),
+        _runc(goal, host),
+        programs(goal, host, "containerd-", *((f"bin/{name}", f"{BIN}/{name}") for name in _PROGRAMS)),
+        programs(goal, host, "cni-plugins-", *plugins, proof="</dev/null version"),
+        Service(
+            unit=UNIT,
+            files=(
+                File(path="/etc/containerd/config.toml", content=config, keep=True),
+                File(path=f"/etc/systemd/system/{UNIT}", content=unit),
+            ),
+        ),
+    )
+
+
+COMPONENT = Component(
+    name="containerd",
+    about="The container runtime of the cluster's hosts.",
+    catalog=("containerd", "cni-plugins", "kubernetes"),
+    steps=(Step(name=STEP, resources=_resources, roles=NODES, after=("base/clients",)),),
+    units=(UNIT,),
+    roles=NODES,
+)

@@ -1,0 +1,101 @@
+"""Kubernetes by kubeadm: control planes behind a virtual address of the site, and workers.
+
+The order: programs and what they read (`kubernetes/programs`); the API's address (`kubernetes/entry`); control planes
+one after the other, the first of which makes the cluster (`kubernetes/control-plane`); then all workers at once.
+"""
+
+from collections.abc import Sequence
+
+from bundler.components.containerd import BIN, NODES, carried_files, version_of
+from bundler.components.containerd import STEP as RUNTIME
+from bundler.components.kubernetes.entry import ADDRESS_UNIT, PACKAGES, PROXY_UNIT, FloatingAddress, proxy
+from bundler.components.kubernetes.kubeadm import (
+    CONFIG,
+    JOIN_CONFIG,
+    KUBELET_CERTIFICATE,
+    KUBELET_KEY,
+    cluster_text,
+    join_text,
+    server_files,
+)
+from bundler.components.kubernetes.nodes import Member
+from bundler.components.kubernetes.pki import API_VIP, CONTROL_PLANE, control_planes, kubelet_leaf, shared_files
+from bundler.components.kubernetes.settings import SCHEMA, parse_settings
+from bundler.components.registry.masked import Masked
+from bundler.components.store.programs import Programs
+from bundler.model.site import SiteHost
+from bundler.steps.render import render
+from bundler.steps.resources import File, Resource, Service
+from bundler.steps.step import Component, Goal, Step
+
+KUBELET = "kubelet.service"
+PROGRAMS, ENTRY, CONTROL, WORKER = (f"kubernetes/{name}" for name in ("programs", "entry", CONTROL_PLANE, "worker"))
+_TOOLS = ("conntrack", "ethtool", "iproute2", "iptables", "mount", "socat", "util-linux")
+
+
+def _programs(goal: Goal, host: SiteHost) -> Sequence[Resource]:
+    carried = {deb.package for deb in goal.lock.debs}
+    programs = [
+        Programs(
+            name=name,
+            file=goal.file("kubernetes", name),
+            members=(("", f"{BIN}/{name}"),),
+            source=carried_files(goal, host),
+            proof="version" if name == "kubeadm" else "version --client" if name == "kubectl" else "--version",
+            version=version_of(goal, "kubernetes"),
+        )
+        for name in ("kubeadm", "kubelet", "kubectl")
+    ]
+    leaf = kubelet_leaf(goal, host)
+    return (
+        goal.packages("kubernetes", *(name for name in _TOOLS if name in carried)),
+        *programs,
+        File(path=KUBELET_CERTIFICATE, content=leaf.certificate),
+        File(path=KUBELET_KEY, content=leaf.key, mode=0o600),
+        File(path=JOIN_CONFIG, content=join_text(goal, host)),
+    )
+
+
+def _entry(goal: Goal, host: SiteHost) -> Sequence[Resource]:
+    if API_VIP not in goal.site.vips:
+        return ()
+    masked = [Masked(unit=f"{name}.service", why="the package's own would be in the way") for name in PACKAGES]
+    return (*masked, goal.packages("kubernetes", *PACKAGES), proxy(goal), FloatingAddress(goal=goal, host=host))
+
+
+def _control_plane(goal: Goal, host: SiteHost) -> Sequence[Resource]:
+    return (
+        *shared_files(goal),
+        *server_files(goal),
+        File(path=CONFIG, content=cluster_text(goal, host)),
+        *_member(goal, host),
+    )
+
+
+def _worker(goal: Goal, host: SiteHost) -> Sequence[Resource]:
+    return () if host in control_planes(goal) else _member(goal, host)
+
+
+def _member(goal: Goal, host: SiteHost) -> Sequence[Resource]:
+    file = goal.file("kubernetes", "kubelet")
+    unit = render(__package__, "kubelet.service.j2", archive=f"{file.name}, {file.digest}", program=f"{BIN}/kubelet")
+    text = File(path=f"/etc/systemd/system/{KUBELET}", content=unit)
+    # The unit's text comes before kubeadm starts it; the service looks whether it runs with that.
+    return (text, Member(goal=goal, host=host), Service(unit=KUBELET, uses=(text,)))
+
+
+COMPONENT = Component(
+    name="kubernetes",
+    about="The cluster: control planes, workers, and the API's address.",
+    catalog=("kubernetes", "containerd"),
+    steps=(
+        Step(name=PROGRAMS, resources=_programs, roles=NODES, after=(RUNTIME,)),
+        Step(name=ENTRY, resources=_entry, roles=(CONTROL_PLANE,), after=(PROGRAMS,)),
+        Step(name=CONTROL, resources=_control_plane, roles=(CONTROL_PLANE,), after=(ENTRY,), rolling=True),
+        Step(name=WORKER, resources=_worker, roles=("worker",), after=(PROGRAMS,), needs=(CONTROL,)),
+    ),
+    settings=parse_settings,
+    schema=SCHEMA,
+    units=(KUBELET, PROXY_UNIT, ADDRESS_UNIT),
+    roles=NODES,
+)

@@ -1,0 +1,202 @@
+"""What kubeadm is told: its configuration (kubeadm.k8s.io), and the files that its API servers read."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import yaml
+
+from bundler.components.containerd import SOCKET, version_of
+from bundler.components.kubernetes.pki import API_VIP, control_planes, encryption_key, endpoint
+from bundler.components.kubernetes.pki import FOLDER as PKI
+from bundler.components.kubernetes.settings import API_PORT, settings_of
+from bundler.model.secret import Secret
+from bundler.model.site import SiteHost
+from bundler.steps.render import render
+from bundler.steps.resources import File
+from bundler.steps.step import Goal
+
+FOLDER = "/etc/kubernetes/bundle"  # what the API servers read, beside kubeadm's own
+CONFIG, JOIN_CONFIG = f"{FOLDER}/kubeadm.yaml", f"{FOLDER}/join.yaml"
+JOINING = "/run/bundle/join.conf"
+KUBELET_CERTIFICATE, KUBELET_KEY = "/var/lib/kubelet/pki/bundle.crt", "/var/lib/kubelet/pki/bundle.key"
+# Namespaces of what makes the cluster work, which needs the hosts themselves.
+EXEMPT = ("kube-system", "kube-flannel", "metallb-system", "ingress")
+_LOGS = "/var/log/kubernetes"
+_GRACE, _PERIOD, _TOLERATION = 16, 2, 5  # seconds: until a silent host counts as dead, between looks, until pods leave
+_AUTHORITY = f"{PKI}/ca.crt"
+
+
+def minor_of(version: str) -> int:
+    """36 of 1.36.3."""
+    return int(version.split(".")[1])
+
+
+def cluster_dns(goal: Goal) -> str:
+    """The tenth address of Services, as kubeadm has it."""
+    return str(settings_of(goal).services[10])
+
+
+def cluster_text(goal: Goal, host: SiteHost) -> str:
+    """For `kubeadm init` and its phases."""
+    version = version_of(goal, "kubernetes")
+    return _documents(
+        version,
+        {
+            "kind": "InitConfiguration",
+            "localAPIEndpoint": {"advertiseAddress": str(host.address), "bindPort": API_PORT},
+            "nodeRegistration": _registration(version, host),
+            # Name service is a chart of ours.
+            "skipPhases": ["addon/coredns"],
+        },
+        _cluster(goal, version),
+        _kubelet(goal),
+        _proxy(goal),
+    )
+
+
+def join_text(goal: Goal, host: SiteHost) -> str:
+    """For `kubeadm join`."""
+    version = version_of(goal, "kubernetes")
+    join: dict[str, Any] = {
+        "kind": "JoinConfiguration",
+        "discovery": {"file": {"kubeConfigPath": JOINING}},
+        "nodeRegistration": _registration(version, host),
+    }
+    if host in control_planes(goal):
+        join["controlPlane"] = {"localAPIEndpoint": {"advertiseAddress": str(host.address), "bindPort": API_PORT}}
+    return _documents(version, join)
+
+
+def server_files(goal: Goal) -> tuple[File, ...]:
+    """What API servers read: who did what is written down, Secrets are encrypted, pods are kept from their hosts."""
+    return (
+        File(path=f"{FOLDER}/audit.yaml", content=render(__package__, "audit.yaml.j2"), mode=0o600),
+        File(path=f"{FOLDER}/admission.yaml", content=render(__package__, "admission.yaml.j2", exempt=EXEMPT)),
+        File(path=f"{FOLDER}/encryption.yaml", content=_encryption(goal), mode=0o600),
+    )
+
+
+def _encryption(goal: Goal) -> Secret:
+    return Secret(render(__package__, "encryption.yaml.j2", key=encryption_key(goal).reveal()))
+
+
+def _registration(version: str, host: SiteHost) -> dict[str, Any]:
+    taint = {"key": "node-role.kubernetes.io/control-plane", "effect": "NoSchedule"}
+    only_control = host.has("control-plane") and not host.has("worker")
+    return {
+        "name": host.name,
+        "criSocket": f"unix://{SOCKET}",
+        "kubeletExtraArgs": _arguments(version, {"node-ip": str(host.address)}),
+        "taints": [taint] if only_control else [],
+    }
+
+
+def _cluster(goal: Goal, version: str) -> dict[str, Any]:
+    settings = settings_of(goal)
+    names = [f"{host.name}.{goal.site.domain}" for host in control_planes(goal)]
+    addresses = [str(host.address) for host in control_planes(goal)]
+    vip = [str(goal.site.vips[API_VIP])] if API_VIP in goal.site.vips else []
+    server = {
+        "admission-control-config-file": f"{FOLDER}/admission.yaml",
+        "audit-log-maxage": "30",
+        "audit-log-maxbackup": "10",
+        "audit-log-maxsize": "100",
+        "audit-log-path": f"{_LOGS}/audit.log",
+        "audit-policy-file": f"{FOLDER}/audit.yaml",
+        "default-not-ready-toleration-seconds": str(_TOLERATION),
+        "default-unreachable-toleration-seconds": str(_TOLERATION),
+        "encryption-provider-config": f"{FOLDER}/encryption.yaml",
+        # Long connections move on by and by, so that one that came back gets its share.
+        "goaway-chance": "0.001",
+        "kubelet-certificate-authority": _AUTHORITY,
+        "profiling": "false",
+    }
+    volumes = [
+        {"name": "bundle", "hostPath": FOLDER, "mountPath": FOLDER, "readOnly": True, "pathType": "Directory"},
+        {"name": "audit", "hostPath": _LOGS, "mountPath": _LOGS, "pathType": "DirectoryOrCreate"},
+    ]
+    manager = {
+        "node-monitor-grace-period": f"{_GRACE}s",
+        "node-monitor-period": f"{_PERIOD}s",
+        "profiling": "false",
+    }
+    found: dict[str, Any] = {
+        "kind": "ClusterConfiguration",
+        "clusterName": goal.site.name,
+        "kubernetesVersion": f"v{version}",
+        "controlPlaneEndpoint": endpoint(goal),
+        "networking": {
+            "podSubnet": str(settings.pods),
+            "serviceSubnet": str(settings.services),
+            "dnsDomain": settings.domain,
+        },
+        "apiServer": {
+            "certSANs": [*vip, *addresses, *names],
+            "extraArgs": _arguments(version, server),
+            "extraVolumes": volumes,
+        },
+        "controllerManager": {"extraArgs": _arguments(version, manager)},
+        "scheduler": {"extraArgs": _arguments(version, {"profiling": "false"})},
+        # An event a second of a thousand hosts fits; it is far below what etcd bears.
+        "etcd": {"local": {"extraArgs": _arguments(version, {"quota-backend-bytes": str(8 << 30)})}},
+    }
+    if minor_of(version) >= 31:
+        found["encryptionAlgorithm"] = "ECDSA-P256"
+    return found
+
+
+def _kubelet(goal: Goal) -> dict[str, Any]:
+    """KubeletConfiguration (kubelet.config.k8s.io/v1beta1)."""
+    settings = settings_of(goal)
+    found: dict[str, Any] = {
+        "apiVersion": "kubelet.config.k8s.io/v1beta1",
+        "kind": "KubeletConfiguration",
+        "cgroupDriver": settings.cgroup_driver,
+        "clusterDNS": [cluster_dns(goal)],
+        "clusterDomain": settings.domain,
+        # Images of many GB are pulled beside the small ones that make the host ready.
+        "serializeImagePulls": False,
+        "maxParallelImagePulls": 4,
+        "nodeLeaseDurationSeconds": 12,
+        "nodeStatusUpdateFrequency": "4s",
+        "readOnlyPort": 0,
+        "rotateCertificates": True,
+        "tlsCertFile": KUBELET_CERTIFICATE,
+        "tlsPrivateKeyFile": KUBELET_KEY,
+    }
+    if settings.cgroup_v1 and minor_of(version_of(goal, "kubernetes")) >= 31:
+        found["failCgroupV1"] = False
+    if settings.nested:
+        found["failSwapOn"] = False
+    else:
+        found |= {"seccompDefault": True, "shutdownGracePeriod": "30s", "shutdownGracePeriodCriticalPods": "10s"}
+    return found
+
+
+def _proxy(goal: Goal) -> dict[str, Any]:
+    """KubeProxyConfiguration (kubeproxy.config.k8s.io/v1alpha1)."""
+    settings = settings_of(goal)
+    found: dict[str, Any] = {
+        "apiVersion": "kubeproxy.config.k8s.io/v1alpha1",
+        "kind": "KubeProxyConfiguration",
+        "clusterCIDR": str(settings.pods),
+        "mode": settings.proxy,
+    }
+    if settings.proxy == "ipvs":
+        found["ipvs"] = {"strictARP": True}
+    if settings.nested:
+        found["conntrack"] = {"maxPerCore": 0, "min": 0}
+    return found
+
+
+def _arguments(version: str, arguments: Mapping[str, str]) -> Any:
+    """Arguments in the shape of the configuration's version."""
+    if minor_of(version) < 31:
+        return dict(arguments)
+    return [{"name": name, "value": value} for name, value in arguments.items()]
+
+
+def _documents(version: str, *documents: dict[str, Any]) -> str:
+    api = "kubeadm.k8s.io/v1beta4" if minor_of(version) >= 31 else "kubeadm.k8s.io/v1beta3"
+    whole = ({"apiVersion": api, **document} for document in documents)
+    return yaml.safe_dump_all(whole, sort_keys=False, width=120)

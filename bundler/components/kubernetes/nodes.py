@@ -1,0 +1,106 @@
+"""Whether a host is one of the cluster's, and what makes it one."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from bundler.components.kubernetes.kubeadm import CONFIG, JOIN_CONFIG, JOINING
+from bundler.components.kubernetes.pki import control_planes, joining
+from bundler.components.kubernetes.settings import settings_of
+from bundler.model.site import SiteHost
+from bundler.steps.actions import Action, Run
+from bundler.steps.facts import Ask, Fact, HostFacts
+from bundler.steps.step import Goal
+
+STATE = "/var/lib/bundle/kubernetes"
+_STATIC = ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler")
+# What a run that was cut off leaves: kubeadm's phases go on from there, its checks before them would not.
+_BEGUN = (
+    "DirAvailable--etc-kubernetes-manifests",
+    "DirAvailable--var-lib-etcd",
+    "FileAvailable--etc-kubernetes-bootstrap-kubelet.conf",
+    "FileAvailable--etc-kubernetes-kubelet.conf",
+    "FileAvailable--etc-kubernetes-pki-ca.crt",
+    *(f"FileAvailable--etc-kubernetes-manifests-{name}.yaml" for name in _STATIC),
+    *(f"Port-{port}" for port in (2379, 2380, 6443, 10250, 10257, 10259)),
+)
+# What a container that plays a machine cannot have.
+_NESTED = ("FileContent--proc-sys-net-bridge-bridge-nf-call-iptables", "Swap", "SystemVerification")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Node:
+    """`joined`: it was made a part of the cluster, to the end. `begun`: something of that is there."""
+
+    joined: bool = False
+    begun: bool = False
+
+
+def _node(said: str) -> Node:
+    words = said.split()
+    return Node(joined="joined" in words, begun="begun" in words)
+
+
+NODE: Ask[Node] = Ask(
+    name="its part in the cluster",
+    script=f"""if [ -f {STATE}/joined ] && [ -f /etc/kubernetes/kubelet.conf ]; then echo joined; fi
+if [ -d /var/lib/etcd/member ] || [ -e /etc/kubernetes/kubelet.conf ] || \\
+  [ -n "$(ls /etc/kubernetes/manifests 2>/dev/null)" ]; then echo begun; fi""",
+    reading=_node,
+    bare=Node(),
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Member:
+    """A host is one of the cluster's. The first control plane makes the cluster, when none of the others has one."""
+
+    goal: Goal = field(repr=False)
+    host: SiteHost
+
+    def asks(self) -> tuple[Fact[Any], ...]:
+        return (NODE,)
+
+    def wanted(self, facts: HostFacts) -> Iterator[Action]:
+        have = facts[NODE]
+        if have.joined:
+            return
+        reason = "it was not finished" if have.begun else "it is not one of the cluster's"
+        if self.host in control_planes(self.goal) and not self._exists(facts):
+            yield Run(name="make the cluster", text=self._init(have), timeout=900, reason=reason)
+        else:
+            stdin = joining(self.goal)
+            yield Run(name="join the cluster", text=self._join(have), timeout=900, stdin=stdin, reason=reason)
+
+    def _exists(self, facts: HostFacts) -> bool:
+        """Whether there is a cluster to join, or will be when this host's turn comes. Raises FactUnknown where one of
+        the control planes was not asked: nobody makes a second cluster beside one that is only out of sight."""
+        others = [host.name for host in control_planes(self.goal)]
+        if self.host.name != others[0]:
+            return True
+        return any(facts.all.of(name)[NODE].joined for name in others[1:])
+
+    def _init(self, have: Node) -> str:
+        return f"""kubeadm init --config {CONFIG} {self._ignored(have)} || exit 1
+mkdir -p {STATE} && : > {STATE}/joined && sync {STATE}
+"""
+
+    def _join(self, have: Node) -> str:
+        return f"""umask 077; mkdir -p /run/bundle && cat > {JOINING} || exit 1
+trap 'rm -f {JOINING}' EXIT
+kubeadm join --config {JOIN_CONFIG} {self._ignored(have)} || exit 1
+mkdir -p {STATE} && : > {STATE}/joined && sync {STATE}
+"""
+
+    def _ignored(self, have: Node) -> str:
+        names = (*(_BEGUN if have.begun else ()), *(_NESTED if settings_of(self.goal).nested else ()))
+        return f"--ignore-preflight-errors={','.join(names)}" if names else ""
+
+    def unwanted(self, facts: HostFacts, *, purge: bool) -> Iterator[Action]:
+        have = facts[NODE]
+        if purge and (have.joined or have.begun):
+            text = f"""rm -f {STATE}/joined
+kubeadm reset --force --cleanup-tmp-dir || exit 1
+rm -rf /etc/cni/net.d /etc/kubernetes/manifests
+"""
+            yield Run(name="leave the cluster", text=text, timeout=600, reason="it holds the cluster's data")

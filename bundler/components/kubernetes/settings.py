@@ -1,0 +1,86 @@
+"""What `components.kubernetes` in site.yaml may say."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from ipaddress import ip_network
+from typing import Any
+
+from bundler.errors import Malformed
+from bundler.model.document import Fields
+from bundler.model.json_schema import flag, number, record, word
+from bundler.model.site import Subnet
+from bundler.model.site_scalars import check_domain, parse_port, parse_subnet
+from bundler.steps.step import Goal
+
+API_PORT, ENTRY_PORT = 6443, 8443
+PROXIES = ("iptables", "nftables", "ipvs")
+DRIVERS = ("systemd", "cgroupfs")
+_PODS: Subnet = ip_network("10.244.0.0/16")
+_SERVICES: Subnet = ip_network("10.96.0.0/16")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KubernetesSettings:
+    """`entry_port` is where the site's virtual address `api` leads to the API servers. `cgroup_v1` allows hosts with
+    cgroup v1; `nested` is for hosts that are containers themselves, as in a rehearsal."""
+
+    pods: Subnet = _PODS
+    services: Subnet = _SERVICES
+    domain: str = "cluster.local"
+    entry_port: int = ENTRY_PORT
+    proxy: str = "iptables"
+    cgroup_driver: str = "systemd"
+    cgroup_v1: bool = False
+    nested: bool = False
+
+
+def settings_of(goal: Goal) -> KubernetesSettings:
+    found = goal.site.settings["kubernetes"]
+    if not isinstance(found, KubernetesSettings):
+        raise TypeError(found)
+    return found
+
+
+def parse_settings(fields: Fields) -> KubernetesSettings:
+    pods: Subnet = fields.value("pods", parse_subnet, default=_PODS)
+    services: Subnet = fields.value("services", parse_subnet, default=_SERVICES)
+    if fields.ok and pods.overlaps(services):
+        fields.fail_at("services", found=f"{services}, which overlaps {pods}", expected="another subnet than `pods`")
+    if fields.ok and services.prefixlen < 12:
+        fields.fail_at("services", found=f"{services}", expected="a /12 or a smaller subnet")
+    return fields.build(
+        KubernetesSettings,
+        pods=pods,
+        services=services,
+        domain=fields.value("domain", check_domain, default="cluster.local"),
+        entry_port=fields.value("entry_port", parse_port, default=ENTRY_PORT),
+        proxy=fields.value("proxy", _one_of(PROXIES), default=PROXIES[0]),
+        cgroup_driver=fields.value("cgroup_driver", _one_of(DRIVERS), default=DRIVERS[0]),
+        cgroup_v1=fields.flag("cgroup_v1", default=False),
+        nested=fields.flag("nested", default=False),
+    )
+
+
+def _one_of(words: tuple[str, ...]) -> Any:
+    def parse(found: str) -> str:
+        if found not in words:
+            raise Malformed(found=repr(found[:80]), expected=f"one of {', '.join(words)}")
+        return found
+
+    return parse
+
+
+_SUBNET = r"[0-9a-fA-F.:]+/[0-9]{1,3}"
+SCHEMA: Mapping[str, Any] = record(
+    "The cluster.",
+    {
+        "pods": word("The subnet of all pods, in none of the site's networks.", _SUBNET, default=str(_PODS)),
+        "services": word("The subnet of Services, in none of the site's networks.", _SUBNET, default=str(_SERVICES)),
+        "domain": word("The domain of Services.", r"[a-z0-9.-]+", default="cluster.local"),
+        "entry_port": number("The API's port at the virtual address `api`.", 1, 65535, default=ENTRY_PORT),
+        "proxy": {"description": "How Services are reached.", "enum": list(PROXIES), "default": PROXIES[0]},
+        "cgroup_driver": {"description": "Who keeps the cgroups.", "enum": list(DRIVERS), "default": DRIVERS[0]},
+        "cgroup_v1": flag("Hosts with cgroup v1 are taken, although Kubernetes gives it up."),
+        "nested": flag("The hosts are containers, as in a rehearsal: what only a machine has is not asked for."),
+    },
+)
