@@ -173,9 +173,10 @@ class SiteBundle:
 
 
 @cache
-def site_bundle() -> SiteBundle:
-    """The profile lab-site, made by this checkout's tool: seconds when something has changed, at once otherwise."""
-    done = subprocess.run([SCRIPTS / "lab/site-bundle"], capture_output=True, text=True, check=False)
-    require("site-bundle", done.returncode != 3, done.stderr.strip(), impossible=True)
+def site_bundle(profile: str = "lab-site") -> SiteBundle:
+    """A profile of the lab, made by this checkout's tool: seconds when something has changed, at once otherwise."""
+    made = [str(SCRIPTS / "lab/site-bundle"), "--profile", profile]
+    done = subprocess.run(made, capture_output=True, text=True, check=False)
+    require(f"site-bundle of {profile}", done.returncode != 3, done.stderr.strip(), impossible=True)
     assert done.returncode == 0, done.stderr
     return SiteBundle(folder=Path(done.stdout.splitlines()[-1]))

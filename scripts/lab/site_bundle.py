@@ -1,4 +1,4 @@
-"""Make and keep bundles of the profile lab-site (scripts/lab/site-bundle)."""
+"""Make and keep bundles of the lab's profiles (scripts/lab/site-bundle)."""
 
 import argparse
 import hashlib
@@ -16,36 +16,49 @@ from scripts.lab.common import CACHE, CANNOT_BUILD, LAB, filled, key_of, locked,
 
 ROOT = LAB.parent.parent
 PROFILE = "lab-site"
-FOLDER = CACHE / "lab/site"
+FOLDER = CACHE / "lab/site"  # PROFILE/bundle-KEY; key, upstream
+PROFILES = {path.stem for path in (LAB / "manifests/profiles").glob("*.yaml")}
+# What no bundle of a profile can be without: where one of them cannot be built, the bundle cannot be made.
+SITE = ("helm", "coredns-server")
+CLUSTER = (*SITE, "kubernetes", "containerd", "haproxy-ingress")
+PROGRAMS = {"lab-site": SITE, "lab-cluster": CLUSTER}
+BIG = {"lab-kubernetes"}  # which have stand-ins of real size
 # What the tool is made of, and what says what the bundle holds.
 TOOL = ("bundler", "manifests", "pyproject.toml", "README.md", "LICENSE")
 SHAPES = (*TOOL, "scripts/lab/manifests", "scripts/lab/recipes", "scripts/lab/roots.toml", "scripts/lab/charts")
 STORY = ("upstream", "lock", "create")
-KEPT = 3  # bundles, besides those of the last quarter of an hour
+KEPT = 3  # bundles of a profile, besides those of the last quarter of an hour
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="site-bundle")
+    parser.add_argument("--profile", choices=sorted(PROFILES), default=PROFILE)
     parser.add_argument("--last", action="store_true")
     options = parser.parse_args()
-    made = sorted(FOLDER.glob("bundle-*/site.bundle"), key=lambda path: path.stat().st_mtime)
+    folder = FOLDER / options.profile
+    made = _made(folder)
     if options.last and made:
         print(made[-1].parent)
         return 0
-    for program in ("helm", "coredns-server"):
+    for program in PROGRAMS.get(options.profile, SITE):
         built = subprocess.run([LAB / "build", program], stdout=subprocess.DEVNULL, check=False)
         if built.returncode:
             return CANNOT_BUILD
     with locked("site-bundle"), tempfile.TemporaryDirectory(prefix="bundle-tool-") as scratch:
         copy = Path(scratch)  # an edit while it runs changes nothing
         key = key_of(*_copied(copy))
-        target = FOLDER / f"bundle-{key}"
+        target = folder / f"bundle-{key}"
         if not target.is_dir():
-            _make(target, copy, made[-1] if made else None)
+            _make(target, options.profile, copy, made[-1] if made else None)
         (target / "site.bundle").touch()
-        _prune()
+        _prune(folder)
     print(target)
     return 0
+
+
+def _made(folder: Path) -> list[Path]:
+    """The bundles that there are, the newest last."""
+    return sorted(folder.glob("bundle-*/site.bundle"), key=lambda path: path.stat().st_mtime)
 
 
 def _copied(into: Path) -> Iterator[tuple[str, str]]:
@@ -61,24 +74,24 @@ def _copied(into: Path) -> Iterator[tuple[str, str]]:
         yield str(path.relative_to(into)), hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def _make(target: Path, tool: Path, last: Path | None) -> None:
+def _make(target: Path, profile: str, tool: Path, last: Path | None) -> None:
     """The lock keeps the pins of the one before as long as they hold, the bundle takes its bytes from there."""
     began = time.monotonic()
     manifests = ("--manifests", str(tool / "scripts/lab/manifests"), "--manifests", str(tool / "manifests"))
-    with _upstream() as hosts, filled(target) as scratch:
+    with _upstream(profile) as hosts, filled(target) as scratch:
         environment = {**os.environ, "BUNDLE_UPSTREAM": hosts, "PYTHONPATH": str(tool)}
         if last:
             shutil.copyfile(last.with_name("site.lock"), scratch / "site.lock")
         _key(scratch, environment)
         raised = time.monotonic()
-        _bundle(scratch, environment, "lock", "-q", "-p", PROFILE, *manifests, "-o", "site.lock")
+        _bundle(scratch, environment, "lock", "-q", "-p", profile, *manifests, "-o", "site.lock")
         resolved = time.monotonic()
         reuse = ("--reuse", str(last)) if last else ()
         options = ("--lock", "site.lock", "--key", "release.key", *manifests, "-o", "site.bundle", *reuse)
         _bundle(scratch, environment, "create", "-q", *options)
     marks = (began, raised, resolved, time.monotonic())
     parts = [f"{name} {end - start:.1f} s" for name, start, end in zip(STORY, marks, marks[1:], strict=False)]
-    say(f"site-bundle: {(target / 'site.bundle').stat().st_size / 1e6:.0f} MB; {', '.join(parts)}")
+    say(f"site-bundle: {profile}: {(target / 'site.bundle').stat().st_size / 1e6:.0f} MB; {', '.join(parts)}")
 
 
 def _key(folder: Path, environment: Mapping[str, str]) -> None:
@@ -92,9 +105,10 @@ def _key(folder: Path, environment: Mapping[str, str]) -> None:
 
 
 @contextmanager
-def _upstream() -> Iterator[str]:
+def _upstream(profile: str) -> Iterator[str]:
     state = ("--state", str(FOLDER / "upstream"))
-    up = subprocess.run([LAB / "upstream", "up", *state, "--empty", "--platform"], stdout=subprocess.PIPE, check=False)
+    options = ("--empty", "--platform", *(["--big"] if profile in BIG else []))
+    up = subprocess.run([LAB / "upstream", "up", *state, *options], stdout=subprocess.PIPE, check=False)
     if up.returncode:
         raise SystemExit(up.returncode)
     try:
@@ -109,9 +123,8 @@ def _bundle(folder: Path, environment: Mapping[str, str], *words: str) -> None:
         raise SystemExit(f"site-bundle: bundle {words[0]} failed")
 
 
-def _prune() -> None:
-    found = sorted(FOLDER.glob("bundle-*/site.bundle"), key=lambda path: path.stat().st_mtime)
-    for path in found[:-KEPT]:
+def _prune(folder: Path) -> None:
+    for path in _made(folder)[:-KEPT]:
         if path.stat().st_mtime < time.time() - 900:
             shutil.rmtree(path.parent)
 
