@@ -1,13 +1,11 @@
 """Kubernetes by kubeadm: control planes behind a virtual address of the site, and workers.
 
-The order: programs and what they read (`kubernetes/programs`); the API's address (`kubernetes/entry`); control planes
-one after the other, the first of which makes the cluster (`kubernetes/control-plane`); then all workers at once.
+The order: the container runtime; programs and what they read; the API's address; control planes one after the other,
+the first of which makes the cluster; then all workers at once.
 """
 
 from collections.abc import Sequence
 
-from bundler.components.containerd import BIN, NODES, carried_files, version_of
-from bundler.components.containerd import STEP as RUNTIME
 from bundler.components.kubernetes.entry import ADDRESS_UNIT, PACKAGES, PROXY_UNIT, FloatingAddress, proxy
 from bundler.components.kubernetes.kubeadm import (
     CONFIG,
@@ -20,6 +18,7 @@ from bundler.components.kubernetes.kubeadm import (
 )
 from bundler.components.kubernetes.nodes import Member
 from bundler.components.kubernetes.pki import API_VIP, CONTROL_PLANE, control_planes, kubelet_leaf, shared_files
+from bundler.components.kubernetes.runtime import BIN, RUNTIME_UNIT, carried_files, runtime, version_of
 from bundler.components.kubernetes.settings import SCHEMA, parse_settings
 from bundler.components.registry.masked import Masked
 from bundler.components.store.programs import Programs
@@ -29,7 +28,9 @@ from bundler.steps.resources import File, Resource, Service
 from bundler.steps.step import Component, Goal, Step
 
 KUBELET = "kubelet.service"
-PROGRAMS, ENTRY, CONTROL, WORKER = (f"kubernetes/{name}" for name in ("programs", "entry", CONTROL_PLANE, "worker"))
+NODES = (CONTROL_PLANE, "worker")
+RUNTIME, PROGRAMS, ENTRY = "kubernetes/runtime", "kubernetes/programs", "kubernetes/entry"
+CONTROL, WORKER = f"kubernetes/{CONTROL_PLANE}", "kubernetes/worker"
 _TOOLS = ("conntrack", "ethtool", "iproute2", "iptables", "mount", "socat", "util-linux")
 
 
@@ -87,8 +88,9 @@ def _member(goal: Goal, host: SiteHost) -> Sequence[Resource]:
 COMPONENT = Component(
     name="kubernetes",
     about="The cluster: control planes, workers, and the API's address.",
-    catalog=("kubernetes", "containerd"),
+    catalog=("kubernetes", "containerd", "cni-plugins"),
     steps=(
+        Step(name=RUNTIME, resources=runtime, roles=NODES, after=("base/clients",)),
         Step(name=PROGRAMS, resources=_programs, roles=NODES, after=(RUNTIME,)),
         Step(name=ENTRY, resources=_entry, roles=(CONTROL_PLANE,), after=(PROGRAMS,)),
         Step(name=CONTROL, resources=_control_plane, roles=(CONTROL_PLANE,), after=(ENTRY,), rolling=True),
@@ -96,6 +98,6 @@ COMPONENT = Component(
     ),
     settings=parse_settings,
     schema=SCHEMA,
-    units=(KUBELET, PROXY_UNIT, ADDRESS_UNIT),
+    units=(RUNTIME_UNIT, KUBELET, PROXY_UNIT, ADDRESS_UNIT),
     roles=NODES,
 )

@@ -5,9 +5,9 @@ from typing import Any
 
 import yaml
 
-from bundler.components.containerd import SOCKET, version_of
 from bundler.components.kubernetes.pki import API_VIP, control_planes, encryption_key, endpoint
 from bundler.components.kubernetes.pki import FOLDER as PKI
+from bundler.components.kubernetes.runtime import SOCKET, version_of
 from bundler.components.kubernetes.settings import API_PORT, settings_of
 from bundler.model.secret import Secret
 from bundler.model.site import SiteHost
@@ -154,6 +154,14 @@ def _kubelet(goal: Goal) -> dict[str, Any]:
         "cgroupDriver": settings.cgroup_driver,
         "clusterDNS": [cluster_dns(goal)],
         "clusterDomain": settings.domain,
+        # Of a large disk a share would be terabytes that nobody may use.
+        "evictionHard": {
+            "memory.available": "200Mi",
+            "nodefs.available": "5Gi",
+            "nodefs.inodesFree": "5%",
+            "imagefs.available": "5Gi",
+            "imagefs.inodesFree": "5%",
+        },
         # Images of many GB are pulled beside the small ones that make the host ready.
         "serializeImagePulls": False,
         "maxParallelImagePulls": 4,
@@ -167,7 +175,8 @@ def _kubelet(goal: Goal) -> dict[str, Any]:
     if settings.cgroup_v1 and minor_of(version_of(goal, "kubernetes")) >= 31:
         found["failCgroupV1"] = False
     if settings.nested:
-        found["failSwapOn"] = False
+        # The disk is the machine's around the hosts, and how full that is they cannot help.
+        found |= {"failSwapOn": False, "imageGCHighThresholdPercent": 100, "imageGCLowThresholdPercent": 99}
     else:
         found |= {"seccompDefault": True, "shutdownGracePeriod": "30s", "shutdownGracePeriodCriticalPods": "10s"}
     return found

@@ -42,8 +42,7 @@ def settings_of(goal: Goal) -> KubernetesSettings:
 
 
 def parse_settings(fields: Fields) -> KubernetesSettings:
-    pods: Subnet = fields.value("pods", parse_subnet, default=_PODS)
-    services: Subnet = fields.value("services", parse_subnet, default=_SERVICES)
+    pods, services = _subnet(fields, "pods", _PODS), _subnet(fields, "services", _SERVICES)
     if fields.ok and pods.overlaps(services):
         fields.fail_at("services", found=f"{services}, which overlaps {pods}", expected="another subnet than `pods`")
     if fields.ok and services.prefixlen < 12:
@@ -59,6 +58,10 @@ def parse_settings(fields: Fields) -> KubernetesSettings:
         cgroup_v1=fields.flag("cgroup_v1", default=False),
         nested=fields.flag("nested", default=False),
     )
+
+
+def _subnet(fields: Fields, key: str, default: Subnet) -> Subnet:
+    return fields.value(key, parse_subnet) if fields.has(key) else default
 
 
 def _one_of(words: tuple[str, ...]) -> Any:

@@ -10,11 +10,9 @@ from bundler.errors import NotCarried
 from bundler.model.site import SITE_ROLE, SiteHost
 from bundler.steps.render import render
 from bundler.steps.resources import File, Resource, Service
-from bundler.steps.step import Component, Goal, Step
+from bundler.steps.step import Goal
 
-NODES = ("control-plane", "worker")
-UNIT = "containerd.service"
-STEP = "containerd"
+RUNTIME_UNIT = "containerd.service"
 SOCKET = "/run/containerd/containerd.sock"
 BIN, CNI = "/usr/local/bin", "/opt/cni/bin"
 _PROGRAMS = ("containerd", "containerd-shim-runc-v2", "ctr")
@@ -72,7 +70,7 @@ def configuration(goal: Goal) -> str:
     settings = settings_of(goal)
     return render(
         __package__,
-        "config.toml.j2",
+        "containerd.toml.j2",
         version=version_of(goal, "containerd"),
         pause=pause_image(goal),
         plugins=CNI,
@@ -81,9 +79,15 @@ def configuration(goal: Goal) -> str:
     )
 
 
-def _resources(goal: Goal, host: SiteHost) -> Sequence[Resource]:
+def runtime(goal: Goal, host: SiteHost) -> Sequence[Resource]:
     archive = goal.file("containerd", "containerd-")
-    unit = render(__package__, "unit.j2", unit=UNIT, archive=f"{archive.name}, {archive.digest}", program=BIN)
+    unit = render(
+        __package__,
+        "containerd.service.j2",
+        unit=RUNTIME_UNIT,
+        archive=f"{archive.name}, {archive.digest}",
+        program=BIN,
+    )
     config = goal.once("containerd/config", lambda: configuration(goal))
     plugins = [(name, f"{CNI}/{name}") for name in _PLUGINS]
     return (
@@ -92,20 +96,10 @@ def _resources(goal: Goal, host: SiteHost) -> Sequence[Resource]:
         programs(goal, host, "containerd-", *((f"bin/{name}", f"{BIN}/{name}") for name in _PROGRAMS)),
         programs(goal, host, "cni-plugins-", *plugins, proof="</dev/null version"),
         Service(
-            unit=UNIT,
+            unit=RUNTIME_UNIT,
             files=(
                 File(path="/etc/containerd/config.toml", content=config, keep=True),
-                File(path=f"/etc/systemd/system/{UNIT}", content=unit),
+                File(path=f"/etc/systemd/system/{RUNTIME_UNIT}", content=unit),
             ),
         ),
     )
-
-
-COMPONENT = Component(
-    name="containerd",
-    about="The container runtime of the cluster's hosts.",
-    catalog=("containerd", "cni-plugins", "kubernetes"),
-    steps=(Step(name=STEP, resources=_resources, roles=NODES, after=("base/clients",)),),
-    units=(UNIT,),
-    roles=NODES,
-)
