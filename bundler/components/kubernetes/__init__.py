@@ -6,6 +6,7 @@ the first of which makes the cluster; then all workers at once.
 
 from collections.abc import Sequence
 
+from bundler.components.kubernetes.charts import HELM
 from bundler.components.kubernetes.entry import ADDRESS_UNIT, PACKAGES, PROXY_UNIT, FloatingAddress, proxy
 from bundler.components.kubernetes.kubeadm import (
     CONFIG,
@@ -73,6 +74,21 @@ def _control_plane(goal: Goal, host: SiteHost) -> Sequence[Resource]:
     )
 
 
+def _helm(goal: Goal, host: SiteHost) -> Sequence[Resource]:
+    if goal.asked("helm") is None:
+        return ()
+    return (
+        Programs(
+            name="helm",
+            file=goal.file("kubernetes", "helm-"),
+            members=(("linux-amd64/helm", f"{BIN}/helm"),),
+            source=carried_files(goal, host),
+            proof="version",
+            version=version_of(goal, "helm"),
+        ),
+    )
+
+
 def _worker(goal: Goal, host: SiteHost) -> Sequence[Resource]:
     return () if host in control_planes(goal) else _member(goal, host)
 
@@ -94,6 +110,7 @@ COMPONENT = Component(
         Step(name=PROGRAMS, resources=_programs, roles=NODES, after=(RUNTIME,)),
         Step(name=ENTRY, resources=_entry, roles=(CONTROL_PLANE,), after=(PROGRAMS,)),
         Step(name=CONTROL, resources=_control_plane, roles=(CONTROL_PLANE,), after=(ENTRY,), rolling=True),
+        Step(name=HELM, resources=_helm, roles=(CONTROL_PLANE,), after=(CONTROL,)),
         Step(name=WORKER, resources=_worker, roles=("worker",), after=(PROGRAMS,), needs=(CONTROL,)),
     ),
     settings=parse_settings,

@@ -1,0 +1,24 @@
+"""Flannel: the network of pods."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from bundler.components.kubernetes.charts import chart_step
+from bundler.components.kubernetes.settings import settings_of
+from bundler.steps.step import Component, Goal
+
+NAME = "flannel"
+
+
+def _values(goal: Goal) -> Mapping[str, Mapping[str, Any]]:
+    return {"flannel": {"podCidr": str(settings_of(goal).pods)}}
+
+
+COMPONENT = Component(
+    name=NAME,
+    about="The network of pods (Flannel).",
+    catalog=("kubernetes", NAME),
+    steps=(chart_step(NAME, values=_values),),
+    udp=(8472,),
+    roles=("control-plane", "worker"),
+)
