@@ -13,8 +13,8 @@ from bundler.model.secret import Secret
 from bundler.steps.actions import Action, Remove, SetAside, WriteFile, before
 from bundler.steps.facts import Ask, Fact, FileFact, HostFacts
 
-# Docker's own file, which podman, buildah, skopeo and CRI-O read after theirs (containers-auth.json(5)), and helm too:
-# one place for all. What root is logged in to by `podman login` is in theirs, and goes before ours.
+# Docker's own file, which podman, buildah and skopeo read after theirs (containers-auth.json(5)), and helm too: one
+# place for all. What root is logged in to by `podman login` is in theirs, and goes before ours.
 PATH = "/root/.docker/config.json"
 _MODE = 0o600
 _ENTRY = "auths"
