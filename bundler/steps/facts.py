@@ -61,7 +61,8 @@ class FileState:
 
 @dataclass(frozen=True, kw_only=True)
 class FileFact(Fact[FileState | None]):
-    """What lies at a path; None is nothing. A `secret` file's content stays on the host."""
+    """What lies at a path; None is nothing. A `secret` file's content stays on the host, and so does that of one which
+    nobody but its owner may read: what is to take its place may be no secret, but what it holds is."""
 
     path: str
     secret: bool = False
@@ -81,7 +82,7 @@ class FileFact(Fact[FileState | None]):
   if [ -L "$1" ]; then set -- "$(stat -c '%F|%a|%U|%G|%s' -- "$1")" - "$(readlink -n -- "$1" | base64 -w0)"
   elif [ -f "$1" ]; then
     s=$(stat -c '%F|%a|%U|%G|%s' -- "$1") && h=$(sha256sum < "$1") || {{ echo '!'; return; }}
-    b=-; [ "${{s##*|}}" -gt "$2" ] || b=$(base64 -w0 < "$1")
+    b=-; case $s in *'|'[0-7]00'|'*) ;; *) [ "${{s##*|}}" -gt "$2" ] || b=$(base64 -w0 < "$1") ;; esac
     set -- "$s" "${{h%% *}}" "$b"
   elif [ -e "$1" ]; then set -- "$(stat -c '%F|%a|%U|%G|%s' -- "$1")" - -
   else echo; return; fi

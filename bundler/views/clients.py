@@ -34,21 +34,27 @@ def apt_sources(*, uri: str, release: str, signed_by: str) -> str:
     return f"{written}Signed-By:\n{key}"
 
 
-def containerd_hosts(base: str, *, mirrors: Sequence[str] = (), namespace: str = "", ca: str = "") -> str:
+def containerd_hosts(
+    base: str, *, mirrors: Sequence[str] = (), namespace: str = "", ca: str = "", authorization: str = ""
+) -> str:
     """`hosts.toml` in certs.d/<registry host>/; containerd adds `?ns=<registry host>` by itself.
 
     `mirrors` are tried before `base`. `namespace` is what a registry that does not know `ns` has these images below,
-    `ca` a file of certificates.
+    `ca` a file of certificates, `authorization` the header of that name: it goes with every request, so that nobody is
+    asked who it is.
     Without `server` it would try the real registry last, for half a minute; without a host table 1.6 refuses the file.
     What holds for `server` stands at the top, and takes the place of its table if it has one.
     """
     tail = f"/v2/{namespace}" if namespace else ""
     options = ["override_path = true"] if namespace else []
     options += [f'ca = "{ca}"'] if ca else []
+    header = f'Authorization = "{authorization}"\n' if authorization else ""
     text = "".join(f"{line}\n" for line in (f'server = "{base}{tail}"', *options))
+    text += header and f"\n[header]\n  {header}"
     for url in mirrors or (base,):
         lines = ['capabilities = ["pull", "resolve"]', *options]
         text += f'\n[host."{url}{tail}"]\n' + "".join(f"  {line}\n" for line in lines)
+        text += header and f'  [host."{url}{tail}".header]\n    {header}'
     return text
 
 

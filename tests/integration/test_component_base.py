@@ -1,5 +1,6 @@
 """What base writes, read by the programs that it is for; and on real machines: from a mess to the site, and back."""
 
+import base64
 import json
 import os
 import subprocess
@@ -26,7 +27,7 @@ from tests import goals
 from tests.content import MANIFEST, TestSite, describe, make_deb, make_image
 from tests.lab import ROOT, lab_program, require_program, require_root, unpacked
 from tests.nodes import Lab, lab_of, site_bundle
-from tests.registries import real_registry
+from tests.registries import PASSWORD, USER, real_registry
 
 IMAGES = {"docker.io/library/x:1": make_image({"x": b"x"})}
 GOLDEN = ROOT / "tests/unit/components/base/golden"
@@ -141,6 +142,9 @@ def containerd(programs: Path, folder: Path) -> Iterator[list[object]]:
     config.write_text(
         f'version = 2\nroot = "{folder}/root"\nstate = "{folder}/state"\n'
         f'disabled_plugins = ["io.containerd.grpc.v1.cri"]\n[grpc]\n  address = "{socket}"\n'
+        # What 2 pulls is unpacked by itself, and not by ctr.
+        '[[plugins."io.containerd.transfer.v1.local".unpack_config]]\n'
+        '  platform = "linux/amd64"\n  snapshotter = "native"\n'
     )
     command: list[object] = [programs / "ctr", "--address", socket, "--namespace", "base"]
     with (folder / "log").open("wb") as log:
@@ -157,8 +161,10 @@ def containerd(programs: Path, folder: Path) -> Iterator[list[object]]:
 
 
 @pytest.mark.parametrize("version", ["1.6", "2"])
-def test_containerd_pulls_by_its_hosts_files(version: str, tmp_path: Path) -> None:
-    """From a registry that knows nothing of other registries' names, by TLS of a private CA, past a dead site host."""
+@pytest.mark.parametrize("login", [False, True])
+def test_containerd_pulls_by_its_hosts_files(version: str, tmp_path: Path, *, login: bool) -> None:
+    """From a registry that knows nothing of other registries' names, by TLS of a private CA, past a dead site host; and
+    where it wants a password, with the one in these files, which every request has, and with no other."""
     require_root()
     skopeo = require_program("skopeo")
     programs = unpacked("containerd") / "usr/bin" if version == "1.6" else lab_program("containerd")
@@ -171,28 +177,40 @@ def test_containerd_pulls_by_its_hosts_files(version: str, tmp_path: Path) -> No
     entry = {**describe(image.root, MANIFEST), "annotations": {"org.opencontainers.image.ref.name": "x"}}
     (layout / "index.json").write_text(json.dumps({"schemaVersion": 2, "manifests": [entry]}))
     (layout / "oci-layout").write_text('{"imageLayoutVersion": "1.0.0"}')
-    with real_registry(tmp_path / "registry", tls=True) as registry, containerd(programs, tmp_path) as ctr:
-        call(
-            skopeo,
-            "copy",
-            "-q",
-            "--dest-tls-verify=false",
-            f"oci:{layout}:x",
-            f"docker://{registry.address}/docker.io/library/x:1",
-        )
-        certs = tmp_path / "certs.d"
-        for host, namespace in (("docker.io", "docker.io"), (registry.address, "")):
-            text = containerd_hosts(
-                registry.url,
-                mirrors=("https://127.0.0.1:9",) if namespace else (),
-                namespace=namespace,
-                ca=str(registry.authority),
-            )
-            (certs / host).mkdir(parents=True)
-            (certs / host / "hosts.toml").write_text(text)
-        for name in ("docker.io/library/x:1", f"{registry.address}/docker.io/library/x:1"):
-            call(*ctr, "content", "fetch", "--hosts-dir", certs, name)
-            assert name in call(*ctr, "images", "list", "-q")
+    with (
+        real_registry(tmp_path / "registry", tls=True, auth=login) as registry,
+        containerd(programs, tmp_path) as ctr,
+    ):
+        target = f"docker://{registry.address}/docker.io/library/x:1"
+        options = ["--dest-tls-verify=false", *(["--dest-creds", f"{USER}:{PASSWORD}"] if login else [])]
+        call(skopeo, "copy", "-q", "--preserve-digests", *options, f"oci:{layout}:x", target)
+
+        def write_hosts(user: str) -> Path:
+            certs = tmp_path / f"certs-{user}.d"
+            basic = f"Basic {base64.b64encode(f'{user}:{PASSWORD}'.encode()).decode()}"
+            for host, namespace in (("docker.io", "docker.io"), (registry.address, "")):
+                text = containerd_hosts(
+                    registry.url,
+                    mirrors=("https://127.0.0.1:9",) if namespace else (),
+                    namespace=namespace,
+                    ca=str(registry.authority),
+                    authorization=basic if login else "",
+                )
+                (certs / host).mkdir(parents=True)
+                (certs / host / "hosts.toml").write_text(text)
+            return certs
+
+        certs, wrong = write_hosts(USER), write_hosts("other")
+        for name in ("docker.io/library/x", f"{registry.address}/docker.io/library/x"):
+            for reference in (f"{name}:1", f"{name}@{Digest.of(image.root)}"):
+                pull = [*map(str, ctr), "images", "pull", "--snapshotter", "native", "--hosts-dir"]
+                if login:
+                    said = subprocess.run([*pull, wrong, reference], capture_output=True, text=True, check=False)
+                    assert said.returncode != 0
+                    if name.startswith(registry.address):  # else it tells of the dead one
+                        assert "auth" in said.stderr
+                call(*pull, certs, reference)
+                assert reference in call(*ctr, "images", "list", "-q")
 
 
 MESS = """\

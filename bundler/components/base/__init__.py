@@ -19,6 +19,7 @@ from bundler.components.base.preflight import (
 )
 from bundler.components.base.settings import SCHEMA, parse_settings, settings_of
 from bundler.components.base.trust import Trust, certificate_files
+from bundler.components.registry import hosts_token
 from bundler.components.registry.endpoint import repositories_host, site_ca
 from bundler.components.store import ROOT, apt_key
 from bundler.model.site import SITE_ROLE, SiteHost
@@ -108,7 +109,8 @@ def _names(goal: Goal, host: SiteHost) -> Sequence[Resource]:
 def _clients(goal: Goal, host: SiteHost) -> Sequence[Resource]:
     mirrors = clients.mirrors_of(goal.site, host)
     key = f"base/clients {' '.join(server.name for server in mirrors)}"
-    return goal.once(key, lambda: clients.resources(goal.site, goal.lock, site_ca(goal).bundle, mirrors))
+    ca = site_ca(goal).bundle
+    return goal.once(key, lambda: clients.resources(goal.site, goal.lock, ca, mirrors, hosts_token(goal)))
 
 
 _PACKAGES = ("base/packages",)

@@ -4,12 +4,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from bundler.components.base.logins import Logins
 from bundler.components.base.names import HEADER
 from bundler.components.base.sources import CA
 from bundler.components.registry.endpoint import builds_host, registry_host, repositories_host
 from bundler.components.registry.settings import RegistrySettings
 from bundler.model.lock import Lock
 from bundler.model.reference import site_host
+from bundler.model.secret import Secret
 from bundler.model.site import SITE_ROLE, Site, SiteHost
 from bundler.steps.actions import Action, Remove, Run
 from bundler.steps.facts import Ask, Fact, HostFacts
@@ -24,12 +26,12 @@ _ENTRY = "/^- caFile: .*bundle.ca.crt$/,/^  url: /"  # ours there, for sed
 SHORT_NAMES = 'unqualified-search-registries = []\nshort-name-mode = "enforcing"\n'
 
 
-def files(site: Site, lock: Lock, ca: str, mirrors: Sequence[SiteHost] = ()) -> tuple[File, ...]:
+def files(
+    site: Site, lock: Lock, ca: str, mirrors: Sequence[SiteHost] = (), token: Secret | None = None
+) -> tuple[File, ...]:
     """The files of all clients but Helm's. containerd asks the site hosts `mirrors` in their order, and the registry's
-    own name last."""
-    ports = site.settings["registry"]
-    if not isinstance(ports, RegistrySettings):
-        raise TypeError(ports)
+    own name last; it has its login in the same files."""
+    ports = _ports(site)
     packages = f"https://{repositories_host(site)}"
     own = (f"{registry_host(site)}:{ports.port}", f"{builds_host(site)}:{ports.writable_port}")
     carried = registries(lock)
@@ -40,14 +42,30 @@ def files(site: Site, lock: Lock, ca: str, mirrors: Sequence[SiteHost] = ()) -> 
         File(path=UV, content=HEADER + uv_config(packages), keep=True),
         File(path=REGISTRIES, content=f"{HEADER}{SHORT_NAMES}{redirected}"),
     ]
+    basic = f"Basic {token.reveal()}" if token else ""
     for host in carried:
-        hosts = containerd_hosts(f"https://{own[0]}", mirrors=tried, namespace=site_host(host), ca=CA)
-        found.append(File(path=f"{CONTAINERD}/{host}/hosts.toml", content=HEADER + hosts, keep=True))
-    for name in own:
-        hosts = containerd_hosts(f"https://{name}", ca=CA)
-        found.append(File(path=f"{CONTAINERD}/{name}/hosts.toml", content=HEADER + hosts))
+        namespace = site_host(host)
+        hosts = containerd_hosts(f"https://{own[0]}", mirrors=tried, namespace=namespace, ca=CA, authorization=basic)
+        found.append(_hosts_file(host, hosts, secret=bool(basic), keep=True))
+    for name, login in zip(own, (basic, ""), strict=True):
+        hosts = containerd_hosts(f"https://{name}", ca=CA, authorization=login)
+        found.append(_hosts_file(name, hosts, secret=bool(login)))
         found += [File(path=f"/etc/{engine}/certs.d/{name}/ca.crt", content=ca) for engine in ("containers", "docker")]
     return tuple(found)
+
+
+def _hosts_file(registry: str, hosts: str, *, secret: bool, keep: bool = False) -> File:
+    text, path = HEADER + hosts, f"{CONTAINERD}/{registry}/hosts.toml"
+    if secret:
+        return File(path=path, content=Secret(text), mode=0o600, keep=keep)
+    return File(path=path, content=text, keep=keep)
+
+
+def _ports(site: Site) -> RegistrySettings:
+    found = site.settings["registry"]
+    if not isinstance(found, RegistrySettings):
+        raise TypeError(found)
+    return found
 
 
 def mirrors_of(site: Site, host: SiteHost) -> tuple[SiteHost, ...]:
@@ -64,10 +82,15 @@ def registries(lock: Lock) -> tuple[str, ...]:
     return tuple(sorted({image.reference.registry for image in lock.images}))
 
 
-def resources(site: Site, lock: Lock, ca: str, mirrors: Sequence[SiteHost]) -> tuple[Resource, ...]:
-    made = files(site, lock, ca, mirrors)
+def resources(
+    site: Site, lock: Lock, ca: str, mirrors: Sequence[SiteHost], token: Secret | None = None
+) -> tuple[Resource, ...]:
+    """`token` is what the hosts show the registry, if it asks."""
+    made = files(site, lock, ca, mirrors, token)
     charts = Helm(base=f"https://{repositories_host(site)}")
-    return (*made, Leftovers(paths=frozenset(file.path for file in made)), charts)
+    servers = (registry_host(site), *(f"{server.name}.{site.domain}" for server in site.with_role(SITE_ROLE)))
+    logins = Logins(registries=tuple(f"{server}:{_ports(site).port}" for server in servers), token=token)
+    return (*made, Leftovers(paths=frozenset(file.path for file in made)), charts, logins)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,6 +1,7 @@
 """The site's registries: `distribution` on the registry view of the release, read-only, on every site host; and on the
 first of them a writable one for what the site builds itself."""
 
+import base64
 from collections.abc import Sequence
 
 from bundler.components.registry.endpoint import BUILDS, REGISTRY, keeps_builds, leaf
@@ -8,6 +9,7 @@ from bundler.components.registry.health import Answering, service_check
 from bundler.components.registry.masked import Masked
 from bundler.components.registry.settings import (
     DEBUG_PORT,
+    HOSTS,
     SCHEMA,
     WRITABLE_DEBUG_PORT,
     RegistrySettings,
@@ -43,6 +45,14 @@ def password_of(goal: Goal, user: str) -> Secret:
     return goal.vault.made(f"registry.password.{user}", random_password)
 
 
+def hosts_token(goal: Goal) -> Secret | None:
+    """`USER:PASSWORD` in base64, as Basic (RFC 7617) has it, of the site's own hosts; None where nobody needs one."""
+    if not settings_of(goal).users:
+        return None
+    known = Secret.of(HOSTS, ":", password_of(goal, HOSTS))
+    return Secret(base64.b64encode(known.reveal().encode()).decode())
+
+
 def htpasswd(goal: Goal, users: Sequence[str]) -> Secret:
     lines = [ensure_htpasswd(goal.vault, f"registry.htpasswd.{user}", user, password_of(goal, user)) for user in users]
     return Secret.of(*lines)
@@ -60,7 +70,8 @@ def configuration(
     """The configuration of `distribution`, for 2.8 and 3; a test has other folders and ports.
 
     The writable one always wants a password: whoever can push to it decides what the site's hosts run, and its users
-    are few and known. Pulling from it needs one too, for clients ask at /v2/, before they say what for.
+    are few and known. Pulling from it needs one too, for clients ask at /v2/, before they say what for; the site's own
+    hosts have none for it, for whoever may pull there may push.
     """
     settings = settings_of(goal)
     authenticated = writable or bool(settings.users)
@@ -101,7 +112,7 @@ def _unit(unit: str, *, about: str, config: str, storage: str = "") -> File:
 
 def _registry(goal: Goal, host: SiteHost) -> Sequence[Resource]:
     settings = settings_of(goal)
-    users = (_own("users", htpasswd(goal, settings.users)),) if settings.users else ()
+    users = (_own("users", htpasswd(goal, (*settings.users, HOSTS))),) if settings.users else ()
     return (
         Masked(unit=f"{PACKAGE}.service", why="the package's own registry would be in the way"),
         goal.packages("registry", PACKAGE),

@@ -12,6 +12,7 @@ from bundler.model.site_scalars import parse_port
 PORT, WRITABLE_PORT = 5000, 5001
 DEBUG_PORT, WRITABLE_DEBUG_PORT = 5002, 5003  # on 127.0.0.1: health and metrics
 BUILDER = "builder"
+HOSTS = "site_hosts"  # no label: nobody that site.yaml names is called so
 _TAKEN = {
     443: "the repositories",
     DEBUG_PORT: "the registry's metrics",
@@ -21,8 +22,8 @@ _TAKEN = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RegistrySettings:
-    """`users` may pull what the release carries: without any, everybody on the site's networks may. `builders` push to
-    the writable registry and pull from it."""
+    """`users` may pull what the release carries, and so may the site's own hosts, as HOSTS: without any, everybody on
+    the site's networks may. `builders` push to the writable registry and pull from it."""
 
     port: int = PORT
     writable_port: int = WRITABLE_PORT
@@ -39,7 +40,11 @@ SCHEMA: Mapping[str, Any] = record(
         "auth": record(
             "Who may do what.",
             {
-                "users": listing("Who may pull what the release carries; without it everybody may.", _USER),
+                "users": listing(
+                    "Who may pull what the release carries; without it everybody may. "
+                    "The site's own hosts may in any case: root there has a login of its own.",
+                    _USER,
+                ),
                 "builders": listing("Who may push to the writable registry, and pull.", _USER, minItems=1),
             },
         ),

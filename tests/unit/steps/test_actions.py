@@ -89,6 +89,13 @@ def test_the_hosts_own_file_is_kept_once(host: ScratchHost) -> None:
     assert (path.read_text(), kept.read_text(), kept.stat().st_mode & 0o777) == ("ours 2", "theirs", 0o604)
 
 
+def test_what_is_ours_is_not_kept_as_the_hosts_own(host: ScratchHost) -> None:
+    """An older text of ours would come back when the component goes, with the password that it has."""
+    perform(host, write("# Written by bundle: 1\n", keep=True))
+    perform(host, write("# Written by bundle: 2\n", old="# Written by bundle: 1\n", keep=True))
+    assert not host.path(before(PATH)).exists()
+
+
 def test_nothing_is_kept_of_nothing(host: ScratchHost) -> None:
     perform(host, write(keep=True))
     assert not host.path("/var/lib/bundle/before").exists()

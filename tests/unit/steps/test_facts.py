@@ -99,6 +99,16 @@ def test_a_secret_files_content_does_not_leave_the_host(host: ScratchHost) -> No
     assert base64.b64encode(b"hunter2") not in said
 
 
+def test_what_only_its_owner_may_read_is_not_told_even_to_who_writes_no_secret_there(host: ScratchHost) -> None:
+    path = host.root / "file"
+    path.write_text("hunter2")
+    for mode, told in ((0o600, None), (0o400, None), (0o644, "hunter2"), (0o640, "hunter2")):
+        path.chmod(mode)
+        found = one(host, FileFact(path=str(path)))
+        assert isinstance(found, FileState)
+        assert (found.content, found.digest) == (told, Digest.of(b"hunter2"))
+
+
 def test_what_is_no_regular_file(host: ScratchHost) -> None:
     root = host.root
     (root / "folder").mkdir(mode=0o750)

@@ -1,5 +1,6 @@
 """What each step does on a bare host, and that it does nothing where it is so already."""
 
+import json
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -7,6 +8,8 @@ from typing import Any
 import pytest
 
 from bundler.components.base import clients, kernel, names, sources
+from bundler.components.base.logins import PATH, Logins
+from bundler.components.base.logins import Known as Logged
 from bundler.components.base.names import SYSTEM, System
 from bundler.components.base.preflight import live_sysctls, wanted_sysctls
 from bundler.components.base.sources import FOUND, Found, Listed
@@ -14,12 +17,13 @@ from bundler.components.base.trust import Trust, Trusted
 from bundler.components.registry.endpoint import site_ca
 from bundler.errors import NotCarried
 from bundler.model.digest import Digest
+from bundler.model.secret import Secret
 from bundler.steps.actions import WriteFile
 from bundler.steps.facts import Fact, FileFact, FileState, UnitFact, UnitState
 from bundler.steps.resources import Resource
 from bundler.steps.step import Goal
 from tests.facts import CannedFacts, bare, done, file_state, settled, wanted
-from tests.unit.components.base.conftest import step
+from tests.unit.components.base.conftest import MakeGoal, step
 
 Known = Mapping[Fact[Any], Any]
 BOOKWORM = System(release="bookworm", hostname="n3")
@@ -212,6 +216,53 @@ def test_registries_that_the_release_does_not_have_any_more(goal: Goal) -> None:
     gone = "/etc/containerd/certs.d/gone.example/hosts.toml"
     kept = "/etc/containerd/certs.d/docker.io/hosts.toml"
     assert run("clients", goal, {fact: (gone, kept)}) == [f"remove {gone}"]
+
+
+USERS = "{registry: {auth: {users: [reader]}}}"
+
+
+def test_the_registrys_password_comes_and_goes_unseen(make_goal: MakeGoal) -> None:
+    """Users are declared, the password is another one, and there are no users any more."""
+    with_users = make_goal(USERS)
+    without = replace(make_goal(), vault=with_users.vault)
+    hosts = ("docker.io", "registry.example:5000", "registry.lab.example:5000")
+    files = [f"write /etc/containerd/certs.d/{name}/hosts.toml" for name in hosts]
+    first, state = clients_to(without, {})
+    assert first
+    assert f"write {PATH}" not in first
+    for goal, last in ((with_users, "write"), (with_users, "write"), (without, "remove")):
+        goal.vault.forget("registry.password.site_hosts")
+        goal = replace(goal, _made={})
+        changed, state = clients_to(goal, state)
+        assert changed == [*files, f"{last} {PATH}"]
+        again, state = clients_to(goal, state)
+        assert again == []
+
+
+def clients_to(goal: Goal, before: Known) -> tuple[list[str], dict[Fact[Any], Any]]:
+    """What n3 needs to be as the goal has it, and its facts after; no password may be seen on the way."""
+    each, host = step("clients"), goal.site.host("n3")
+    login = resource("clients", goal, Logins).fact
+    files = {fact.path: state for fact, state in before.items() if isinstance(fact, FileFact)}
+    asked = bare(each, goal, host, known_of("clients", goal, satisfied=True))
+    asked |= {fact: files.get(fact.path) for fact in asked if isinstance(fact, FileFact)}
+    asked[login] = before.get(login, Logged())
+    actions = wanted(each, goal, host, asked)
+    after = settled(asked, actions)
+    for action in actions:
+        assert "Basic" not in "\n".join(action.diff())
+        if isinstance(action, WriteFile) and isinstance(action.content, Secret):
+            assert action.mode == 0o600
+            text = action.content.reveal()
+            assert text not in repr(action)
+            if action.path == PATH:
+                after[login] = Logged(digest=Digest.of(text.encode()), found=json.loads(text))
+        elif action.target == PATH:
+            after[login] = Logged()
+    # Of a file that only root may read, a host does not tell the content.
+    private = {fact: it for fact, it in after.items() if isinstance(it, FileState) and it.mode == 0o600}
+    hidden = {fact: replace(it, content=None) for fact, it in private.items()}
+    return done(actions), after | hidden
 
 
 def test_no_secret_is_in_what_base_writes(goal: Goal) -> None:

@@ -1,11 +1,13 @@
 """Every file that base writes, as a reader sees it."""
 
+import tomllib
 from collections.abc import Callable
 
 import pytest
 
 from bundler.components.base import clients, clock, kernel, names, sources
 from bundler.components.base.settings import settings_of
+from bundler.model.secret import Secret
 from bundler.model.site import SiteHost
 from bundler.steps.step import Goal
 from tests.unit.components.base.conftest import MakeGoal
@@ -54,6 +56,19 @@ def test_clients(goal: Goal, golden: Golden) -> None:
     mirrors = clients.mirrors_of(goal.site, goal.site.host("n3"))
     written = clients.files(goal.site, goal.lock, "CA\n", mirrors)
     golden("clients", "".join(f"=== {file.path}\n{file.content}" for file in written))
+
+
+def test_clients_of_a_registry_that_wants_a_password(goal: Goal, golden: Golden) -> None:
+    """containerd's files have it for the site's registry, and for nobody else's eyes; all others are the same."""
+    mirrors = clients.mirrors_of(goal.site, goal.site.host("n3"))
+    without = {file.path: file for file in clients.files(goal.site, goal.lock, "CA\n", mirrors)}
+    written = clients.files(goal.site, goal.lock, "CA\n", mirrors, Secret("dTpw"))
+    changed = [file for file in written if file != without[file.path]]
+    assert {type(file.content) for file in changed} == {Secret}
+    assert {file.mode for file in changed} == {0o600}
+    texts = {file.path: file.content.reveal() for file in changed if isinstance(file.content, Secret)}
+    golden("clients-login", "".join(f"=== {path}\n{text}" for path, text in texts.items()))
+    assert all(tomllib.loads(text)["header"] == {"Authorization": "Basic dTpw"} for text in texts.values())
 
 
 def test_each_site_host_asks_itself_first_and_hosts_are_spread(goal: Goal) -> None:

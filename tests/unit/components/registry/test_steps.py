@@ -1,5 +1,6 @@
 """What the registries' steps want of a host, who may do what, and what their checks find."""
 
+import base64
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -7,14 +8,16 @@ from typing import Any
 
 import pytest
 
-from bundler.components.registry import COMPONENT, UNIT, WRITABLE_UNIT, htpasswd, password_of
+from bundler.components.registry import COMPONENT, UNIT, WRITABLE_UNIT, hosts_token, htpasswd, password_of
 from bundler.components.registry.endpoint import builds_host, leaf, registry_host, repositories_host, site_ca
-from bundler.components.registry.settings import RegistrySettings, parse_settings
-from bundler.errors import InvalidDocument
+from bundler.components.registry.settings import HOSTS, RegistrySettings, parse_settings
+from bundler.errors import InvalidDocument, Malformed
+from bundler.model.names import check_label
+from bundler.model.secret import Secret
 from bundler.model.site_parser import parse_site
 from bundler.secrets.certificates import certificate_facts
 from bundler.secrets.vault import Vault
-from bundler.steps.actions import Action, Run
+from bundler.steps.actions import Action, Run, WriteFile
 from bundler.steps.facts import Fact, Facts, FileFact, HostFacts, UnitFact, UnitState
 from bundler.steps.probe import Probe
 from bundler.steps.step import Check, Finding, Goal, Step
@@ -144,6 +147,31 @@ def test_users(goal: Goal) -> None:
     assert password_of(more, "ops") != password_of(more, "reader")
     assert password_of(more, "ops").reveal() not in repr(WRITABLE.resources(more, more.site.hosts[0]))
     assert ("write", "/etc/bundle/registry/users") in keys(installed(REGISTRY, more)[1])
+
+
+def test_the_sites_own_hosts_are_a_user_where_there_are_users_and_never_a_builder(goal: Goal) -> None:
+    def users_in(step: Step, name: str) -> list[str]:
+        (file,) = (each for each in installed(step, more)[1] if each.target.endswith(f"/{name}"))
+        assert isinstance(file, WriteFile)
+        assert isinstance(file.content, Secret)
+        return [line.partition(":")[0] for line in file.content.reveal().splitlines()]
+
+    more = with_settings(replace(goal, vault=Vault.empty()), "{auth: {users: [reader]}}")
+    assert users_in(REGISTRY, "users") == ["reader", HOSTS]
+    assert users_in(WRITABLE, "builders") == ["builder"]
+    token = hosts_token(more)
+    assert token is not None
+    shown = base64.b64decode(token.reveal()).decode()
+    assert shown == f"{HOSTS}:{password_of(more, HOSTS).reveal()}"
+    with pytest.raises(Malformed):  # so that it is none of the users
+        check_label(HOSTS)
+
+
+def test_without_users_there_is_no_password_of_the_hosts(goal: Goal) -> None:
+    fresh = replace(goal, vault=Vault.empty(), _made={})
+    installed(REGISTRY, fresh)
+    assert hosts_token(fresh) is None
+    assert not [name for name in fresh.vault.names() if HOSTS in name]
 
 
 @pytest.mark.parametrize(
