@@ -44,7 +44,7 @@ def test_only_hosts_that_were_asked_for(site: SimulatedSite) -> None:
 
 def test_a_host_without_an_answer_is_not_well_and_hides_nothing(site: SimulatedSite) -> None:
     site.host("n2").down = True
-    (site.host("n3").folder / "active" / UNIT).unlink()
+    site.host("n3").unit(UNIT).unlink()
     found = status(REQUEST)
     assert isinstance(found.unreachable["n2"], HostUnreachable)
     assert [finding.host for finding in found.findings] == ["n3"]

@@ -40,7 +40,7 @@ class Watched:
 
     @property
     def active(self) -> Path:
-        return self.host.folder / "active" / UNIT
+        return self.host.unit(UNIT)
 
     def look(self, limits: Limits = LIMITS) -> Look:
         with deployment(REQUEST, create=True) as deployed:
@@ -81,21 +81,22 @@ def test_a_finding_is_seen_twice_and_then_mended(watched: Watched) -> None:
 def test_a_restart_then_the_steps_then_people(watched: Watched) -> None:
     """What a restart cannot mend, the steps and those before them may; when nothing helps it says so, once."""
     watched.active.unlink()
-    (watched.host.folder / "broken").touch()
+    watched.host.unit(UNIT, "broken").touch()
     watched.host.path("/etc/plain.conf").write_text("by hand\n")
     for _ in range(8):
         watched.look()
-    acts = [line for line in watched.acts() if "failed" not in line]
+    acts = [line for line in watched.acts() if line.startswith(f"{UNIT} is")]
     assert acts == [
         f"{UNIT} is inactive: restart {UNIT}",
-        f"{UNIT} is inactive: bring sim back",
-        f"{UNIT} is inactive: restart {UNIT}",
+        f"{UNIT} is failed: bring sim back",
+        f"{UNIT} is failed: restart {UNIT}",
     ]
     assert [line for line in watched.said if line.startswith("left alone")] == [
-        f"left alone: {UNIT} is inactive: 3 tries within 60 minutes did not help: bundle restart sim"
+        f"left alone: {UNIT} is failed: 3 tries within 60 minutes did not help: bundle restart sim"
     ]
     assert watched.host.path("/etc/plain.conf").read_text() == "setting = 1\n"
-    (watched.host.folder / "broken").unlink()
+    for word in ("broken", "failed"):
+        watched.host.unit(UNIT, word).unlink()
     watched.active.touch()
     assert watched.look() == Look()
 
@@ -149,7 +150,7 @@ def test_an_overtaken_recovery_changes_nothing(watched: Watched, monkeypatch: py
 
 
 def test_memory_survives_a_restart(watched: Watched) -> None:
-    (watched.host.folder / "broken").touch()
+    watched.host.unit(UNIT, "broken").touch()
     watched.active.unlink()
     for _ in range(6):
         watched.look()
@@ -179,7 +180,7 @@ def test_secrets_that_mending_makes_are_kept(watched: Watched) -> None:
     vault = Vault.open(Path("site.secrets"), KeyFile(path=Path("site.secrets.key")))
     vault.forget("sim.password")
     vault.save()
-    (watched.host.folder / "broken").touch()  # so that the steps come after the restart
+    watched.host.unit(UNIT, "broken").touch()  # so that the steps come after the restart
     watched.active.unlink()
     for _ in range(3):
         watched.look()
