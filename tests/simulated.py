@@ -5,8 +5,9 @@ of everything.
         assert main(["apply", "--yes"]) == 0
 """
 
+import shutil
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -187,11 +188,15 @@ def simulated_site(folder: Path, monkeypatch: pytest.MonkeyPatch, *, workers: in
     (work / "release.pub").write_bytes(ALICE.public.pem())
     site = SimulatedSite(folder=work, bundle=bundle, hosts={})
     site.write_site(workers)
+    return _entered(site, monkeypatch)
+
+
+def _entered(site: SimulatedSite, monkeypatch: pytest.MonkeyPatch) -> SimulatedSite:
     for user in _USERS:
         monkeypatch.setattr(f"{user}.components", lambda: (OTHER, SIM))
     for user in ("deployment", "support"):
         monkeypatch.setattr(f"bundler.workflows.{user}.connect", site.connect)
-    monkeypatch.chdir(work)
+    monkeypatch.chdir(site.folder)
     return site
 
 
@@ -202,3 +207,14 @@ def installed(site: SimulatedSite) -> SimulatedSite:
     """The same, with everything done."""
     assert main([*INSTALL, "--yes", "--quiet"]) == 0
     return site
+
+
+def copied(site: SimulatedSite, folder: Path, monkeypatch: pytest.MonkeyPatch) -> SimulatedSite:
+    """Another that is as this one, hosts and all: quicker than to install it anew."""
+    work = folder / "work"
+    for name in ("work", "hosts"):
+        shutil.copytree(site.folder.parent / name, folder / name, symlinks=True)
+    made = SimulatedSite(folder=work, bundle=replace(site.bundle, path=work / site.bundle.path.name), hosts={})
+    for name, host in site.hosts.items():
+        made.host(name).asked, made.host(name).changed = host.asked[:], host.changed[:]
+    return _entered(made, monkeypatch)

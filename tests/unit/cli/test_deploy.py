@@ -19,10 +19,8 @@ def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SimulatedSite:
 
 
 @pytest.fixture
-def ready(site: SimulatedSite, capsys: Capture) -> SimulatedSite:
-    installed(site)
-    capsys.readouterr()
-    return site
+def ready(installed_site: SimulatedSite) -> SimulatedSite:
+    return installed_site
 
 
 def everything(site: SimulatedSite) -> dict[str, dict[str, object]]:

@@ -13,10 +13,8 @@ Capture = pytest.CaptureFixture[str]
 
 
 @pytest.fixture
-def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> SimulatedSite:
-    made = installed(simulated_site(tmp_path, monkeypatch))
-    capsys.readouterr()
-    return made
+def site(installed_site: SimulatedSite) -> SimulatedSite:
+    return installed_site
 
 
 def stop(site: SimulatedSite, *names: str) -> None:

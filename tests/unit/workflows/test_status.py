@@ -7,14 +7,14 @@ import pytest
 from bundler.errors import HostUnreachable
 from bundler.workflows.deployment import Request
 from bundler.workflows.status import as_json, status
-from tests.simulated import UNIT, SimulatedSite, installed, simulated_site
+from tests.simulated import UNIT, SimulatedSite
 
 REQUEST = Request(site=Path("site.yaml"))
 
 
 @pytest.fixture
-def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SimulatedSite:
-    return installed(simulated_site(tmp_path, monkeypatch))
+def site(installed_site: SimulatedSite) -> SimulatedSite:
+    return installed_site
 
 
 def test_one_question_for_each_host(site: SimulatedSite) -> None:

@@ -25,14 +25,14 @@ from bundler.support import clock
 from bundler.workflows.deployment import Request
 from bundler.workflows.support import collect
 from bundler.workflows.support_host import Section, sections_of, tell
-from tests.simulated import UNIT, SimulatedSite, installed, simulated_site
+from tests.simulated import UNIT, SimulatedSite, simulated_site
 
 SUDO = "the sudo password"
 
 
 @pytest.fixture
-def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SimulatedSite:
-    return installed(simulated_site(tmp_path, monkeypatch))
+def site(installed_site: SimulatedSite) -> SimulatedSite:
+    return installed_site
 
 
 def request(**more: object) -> Request:

@@ -19,7 +19,7 @@ from bundler.workflows import watch as workflow
 from bundler.workflows.deployment import Deployment, Request, deployment
 from bundler.workflows.install import install
 from bundler.workflows.watch import Look, once, watch
-from tests.simulated import UNIT, SimulatedHost, SimulatedSite, installed, simulated_site
+from tests.simulated import UNIT, SimulatedHost, SimulatedSite
 
 REQUEST = Request(site=Path("site.yaml"))
 LIMITS = Limits(waits=(0, 0), tries=3)
@@ -52,10 +52,9 @@ class Watched:
 
 
 @pytest.fixture
-def watched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Watched:
-    site = installed(simulated_site(tmp_path, monkeypatch))
+def watched(installed_site: SimulatedSite, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Watched:
     monkeypatch.setattr(workflow, "MEMORY", tmp_path / "watch.json")
-    return Watched(site=site, folder=tmp_path)
+    return Watched(site=installed_site, folder=tmp_path)
 
 
 def test_nothing_is_done_where_all_is_well(watched: Watched) -> None:
