@@ -80,9 +80,11 @@ def _states(action: Action, before: Mapping[Fact[Any], Any]) -> dict[Fact[Any], 
 
 
 def written(action: WriteFile) -> FileState:
-    """What lies there once the file is written."""
-    text = action.content.reveal() if isinstance(action.content, Secret) else action.content
-    return file_state(text, mode=action.mode, owner=action.owner, group=action.group)
+    """What is told of the file once it is written."""
+    named: dict[str, Any] = {"mode": action.mode, "owner": action.owner, "group": action.group}
+    if isinstance(action.content, Secret):
+        return replace(file_state(action.content.reveal(), **named), content=None)
+    return file_state(action.content, **named)
 
 
 def file_state(text: str, *, mode: int = 0o644, owner: str = "root", group: str = "root") -> FileState:

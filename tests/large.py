@@ -13,17 +13,16 @@ from typing import Any
 
 from bundler.components import base, components, settings_parsers
 from bundler.components.base.names import SYSTEM, System
-from bundler.model.digest import Digest
-from bundler.model.secret import Secret
 from bundler.model.site import SiteHost
 from bundler.plan.plan import make_plan
 from bundler.plan.stack import Stack, stack_of
-from bundler.steps.actions import Action, InstallPackages, MakeFolder, Remove, SetAside, StartUnit, WriteFile
-from bundler.steps.facts import Fact, Facts, FileFact, FileState, PackageFact, PackageState, UnitFact, UnitState
+from bundler.steps.actions import Action
+from bundler.steps.facts import Fact, Facts
 from bundler.steps.step import Goal
 from tests import goals
 from tests.bundles import TinyBundle
 from tests.content import make_deb
+from tests.facts import settled
 
 Answers = dict[Fact[Any], Any]
 
@@ -64,44 +63,12 @@ def bare(stack: Stack, goal: Goal) -> dict[str, Answers]:
     return found
 
 
-def done(answers: Answers, actions: list[Action]) -> Answers:
-    """What a host answers when these actions were done; a component's own questions are answered as before."""
-    now = dict(answers)
-    for action in actions:
-        match action:
-            case WriteFile():
-                text = action.content.reveal() if isinstance(action.content, Secret) else action.content
-                state = FileState(
-                    kind="regular file",
-                    mode=action.mode,
-                    owner=action.owner,
-                    group=action.group,
-                    size=len(text),
-                    digest=Digest.of(text.encode()),
-                    content=None if isinstance(action.content, Secret) else text,
-                )
-                now[FileFact(path=action.path, secret=isinstance(action.content, Secret))] = state
-            case MakeFolder():
-                now[FileFact(path=action.path)] = FileState(
-                    kind="directory", mode=action.mode, owner=action.owner, group=action.group
-                )
-            case InstallPackages():
-                for name, version in action.packages:
-                    now[PackageFact(package=name)] = PackageState(version=version, carried=version)
-            case StartUnit():
-                up = UnitState(load="loaded", active="active", sub="running", file="enabled", stamp=action.stamp)
-                now[UnitFact(unit=action.unit)] = up
-            case SetAside() | Remove():
-                now[FileFact(path=action.path)] = None
-    return now
-
-
 def after(plan_facts: Mapping[str, Answers], stack: Stack, goal: Goal) -> dict[str, Answers]:
     """What the hosts answer once a plan from these facts was carried out."""
     actions: dict[str, list[Action]] = {name: [] for name in plan_facts}
     for unit, action in make_plan(stack, goal, Facts(plan_facts)).actions():
         actions[unit.host].append(action)
-    return {name: done(answers, actions[name]) for name, answers in plan_facts.items()}
+    return {name: settled(answers, actions[name]) for name, answers in plan_facts.items()}
 
 
 def _measure(hosts: int) -> None:

@@ -1,16 +1,13 @@
-"""Hosts that are folders: every script that the tool sends is really run, by sh, with its paths below the folder and
-with small programs in place of systemctl, journalctl, dpkg and apt-get. And a component that is made of everything.
+"""A site of hosts that are folders, where every script that the tool sends is really run. And a component that is made
+of everything.
 
     def test(site: SimulatedSite) -> None:
         assert main(["apply", "--yes"]) == 0
 """
 
-import grp
-import os
-import pwd
-import subprocess
+import shutil
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +15,7 @@ import pytest
 
 from bundler.cli.main import main
 from bundler.errors import BundleError, HostUnreachable
-from bundler.hosts.base import OVERTAKEN, Answer, Host, Script
+from bundler.hosts.base import Answer, Host, Script
 from bundler.model.document import Fields
 from bundler.model.site import Site, SiteHost
 from bundler.plan.plan import Plan, Unit
@@ -30,99 +27,36 @@ from bundler.steps.resources import File, Folder, Resource, Service
 from bundler.steps.step import Component, Goal, Remedy, Step
 from tests.bundles import ALICE, TinyBundle, tiny_bundle
 from tests.content import make_deb
+from tests.folder_host import GROUP, ME, FolderHost
 
-OWNER, GROUP = pwd.getpwuid(os.getuid()).pw_name, grp.getgrgid(os.getgid()).gr_name
 UNIT, BLOCKING = "sim.service", "blocking.service"
-_MOVED = ("/etc/", "/var/lib/", "/var/log/", "/run/bundle", "/srv/", "/opt/")
 _WORKFLOWS = ("deployment", "operate", "support_host")
 _USERS = ("bundler.components", *(f"bundler.workflows.{name}" for name in _WORKFLOWS))
-_PROGRAMS = {
-    "systemctl": r"""
-verb= unit=
-for word; do case $word in
-  show|daemon-reload|unmask|mask|enable|disable|reset-failed|restart|reload-or-restart) verb=$word ;;
-  is-active|is-enabled) verb=$word ;;
-  *.service) unit=$word ;;
-esac; done
-case $verb in
-show)
-  load=not-found active=inactive file=
-  [ ! -e "$SIM/etc/systemd/system/$unit" ] || load=loaded file=disabled
-  [ ! -e "$SIM/enabled/$unit" ] || file=enabled
-  [ ! -e "$SIM/active/$unit" ] || active=active
-  printf 'LoadState=%s\nActiveState=%s\nSubState=dead\nUnitFileState=%s\nNeedDaemonReload=no\n' $load $active $file ;;
-enable) mkdir -p "$SIM/enabled"; : > "$SIM/enabled/$unit" ;;
-disable) rm -f "$SIM/enabled/$unit" "$SIM/active/$unit" ;;
-restart|reload-or-restart)
-  date +%s%N >> "$SIM/restarts"; mkdir -p "$SIM/active"; rm -f "$SIM/active/$unit"
-  [ ! -e "$SIM/broken" ] || { echo "it is broken" >&2; exit 1; }
-  : > "$SIM/active/$unit" ;;
-is-active) [ -e "$SIM/active/$unit" ] ;;
-is-enabled) [ -e "$SIM/enabled/$unit" ] ;;
-daemon-reload|unmask|mask|reset-failed) ;;
-*) echo "systemctl cannot do this here: $*" >&2; exit 64 ;;
-esac""",
-    "journalctl": r"""
-for word; do case $word in --since=never) echo "Failed to parse timestamp: never" >&2; exit 1 ;; esac; done
-case " $* " in *" -u "*) [ ! -e "$SIM/journal" ] || cat "$SIM/journal" ;; esac""",
-    "dpkg-query": r"""
-[ ! -e "$SIM/packages" ] || cat "$SIM/packages" """,
+_PACKAGES = {
+    "dpkg-query": '[ ! -e "$ROOT/packages" ] || cat "$ROOT/packages"',
     "dpkg": "exit 1",  # --compare-versions: never older
     "apt-get": r"""
 for word; do case $word in *=*[0-9]) case $word in -o|*::*) ;; *)
-  printf '%s ii  %s\n' "${word%%=*}" "${word#*=}" >> "$SIM/packages" ;; esac ;; esac; done""",
+  printf '%s ii  %s\n' "${word%%=*}" "${word#*=}" >> "$ROOT/packages" ;; esac ;; esac; done""",
 }
 
 
-@dataclass(kw_only=True)
-class SimulatedHost:
-    """`asked` and `changed` are the scripts that it ran."""
+class SimulatedHost(FolderHost):
+    """`asked` and `changed` are the scripts that it ran; its packages are the root's file `packages`."""
 
-    name: str
-    folder: Path
-    programs: Path
-    down: bool = False
-    asked: list[str] = field(default_factory=list)
-    changed: list[str] = field(default_factory=list)
+    def __init__(self, root: Path, name: str) -> None:
+        super().__init__(root, name)
+        self.down = False
+        self.asked: list[str] = []
+        self.changed: list[str] = []
+        for program, text in _PACKAGES.items():
+            self.program(program, text)
 
     def run(self, script: Script) -> Answer:
         if self.down:
             raise HostUnreachable(host=self.name, why="it does not answer on port 22", advice="See that it is up.")
         (self.asked if script.epoch is None else self.changed).append(script.text)
-        if script.epoch is not None:
-            if script.epoch < self.epoch:
-                return Answer(code=OVERTAKEN, stdout=b"", stderr=b"a newer one is known")
-            self.know(script.epoch)
-        text = script.text
-        for prefix in _MOVED:
-            text = text.replace(f" {prefix}", f" {self.folder}{prefix}").replace(
-                f"={prefix}", f"={self.folder}{prefix}"
-            )
-            text = text.replace(f'"{prefix}', f'"{self.folder}{prefix}').replace(
-                f">{prefix}", f">{self.folder}{prefix}"
-            )
-        stdin = script.stdin if isinstance(script.stdin, bytes) else b"".join(script.stdin.chunks())
-        variables = {**os.environ, "PATH": f"{self.programs}:{os.environ['PATH']}", "SIM": str(self.folder)}
-        done = subprocess.run(["sh", "-c", text], input=stdin, capture_output=True, env=variables, timeout=60)
-        return Answer(code=done.returncode, stdout=done.stdout, stderr=done.stderr)
-
-    @property
-    def epoch(self) -> int:
-        file = self.path("/var/lib/bundle/epoch")
-        return int(file.read_text()) if file.exists() else 0
-
-    def know(self, epoch: int) -> None:
-        self.path("/var/lib/bundle").mkdir(exist_ok=True)
-        self.path("/var/lib/bundle/epoch").write_text(f"{epoch}\n")
-
-    def path(self, name: str) -> Path:
-        return self.folder / name.lstrip("/")
-
-    def snapshot(self) -> dict[str, bytes]:
-        """All that lies on it."""
-        return {
-            str(path.relative_to(self.folder)): path.read_bytes() for path in self.folder.rglob("*") if path.is_file()
-        }
+        return super().run(script)
 
 
 @dataclass(kw_only=True)
@@ -140,11 +74,7 @@ class SimulatedSite:
 
     def host(self, name: str) -> SimulatedHost:
         if name not in self.hosts:
-            folder = self.folder.parent / "hosts" / name
-            for each in ("etc/systemd/system", "var/lib", "var/log", "srv", "run"):
-                (folder / each).mkdir(parents=True)
-            (folder / "etc/os-release").write_text("VERSION_CODENAME=bookworm\n")
-            self.hosts[name] = SimulatedHost(name=name, folder=folder, programs=self.folder.parent / "programs")
+            self.hosts[name] = SimulatedHost(self.folder.parent / "hosts" / name, name)
         return self.hosts[name]
 
     def write_site(self, workers: int = 2, settings: str = "{}") -> None:
@@ -187,7 +117,7 @@ def _settings(fields: Fields) -> bool:
 
 
 def _files(goal: Goal, host: SiteHost) -> tuple[Resource, ...]:
-    own: dict[str, Any] = {"owner": OWNER, "group": GROUP}
+    own: dict[str, Any] = {"owner": ME, "group": GROUP}
     password = goal.vault.made("sim.password", random_password)
     return (
         Folder(path="/etc/sim", **own),
@@ -199,7 +129,7 @@ def _files(goal: Goal, host: SiteHost) -> tuple[Resource, ...]:
 
 
 def _service(goal: Goal, host: SiteHost) -> tuple[Resource, ...]:
-    own: dict[str, Any] = {"owner": OWNER, "group": GROUP}
+    own: dict[str, Any] = {"owner": ME, "group": GROUP}
     text = f"loud = {goal.site.settings['sim']}\n"
     files = (
         File(path="/etc/sim/sim.conf", content=text, **own),
@@ -228,7 +158,7 @@ def _judge_blocking(goal: Goal, host: SiteHost, facts: HostFacts) -> Iterator[No
 
 
 def _worker(goal: Goal, host: SiteHost) -> tuple[Resource, ...]:
-    return (File(path="/etc/worker.conf", content=f"{host.name}\n", owner=OWNER, group=GROUP),)
+    return (File(path="/etc/worker.conf", content=f"{host.name}\n", owner=ME, group=GROUP),)
 
 
 SIM = Component(
@@ -252,21 +182,21 @@ OTHER = Component(
 
 def simulated_site(folder: Path, monkeypatch: pytest.MonkeyPatch, *, workers: int = 2) -> SimulatedSite:
     """A site of folders; the tool knows two components. The current folder is the site's."""
-    work, programs = folder / "work", folder / "programs"
-    for each in (work, programs):
-        each.mkdir()
-    for name, text in _PROGRAMS.items():
-        (programs / name).write_text(f"#!/bin/sh{text if text.startswith(chr(10)) else chr(10) + text}\n")
-        (programs / name).chmod(0o755)
+    work = folder / "work"
+    work.mkdir()
     bundle = tiny_bundle(work, debs=(make_deb("hello", "1:2.10-3", "amd64"),))
     (work / "release.pub").write_bytes(ALICE.public.pem())
     site = SimulatedSite(folder=work, bundle=bundle, hosts={})
     site.write_site(workers)
+    return _entered(site, monkeypatch)
+
+
+def _entered(site: SimulatedSite, monkeypatch: pytest.MonkeyPatch) -> SimulatedSite:
     for user in _USERS:
         monkeypatch.setattr(f"{user}.components", lambda: (OTHER, SIM))
     for user in ("deployment", "support"):
         monkeypatch.setattr(f"bundler.workflows.{user}.connect", site.connect)
-    monkeypatch.chdir(work)
+    monkeypatch.chdir(site.folder)
     return site
 
 
@@ -277,3 +207,14 @@ def installed(site: SimulatedSite) -> SimulatedSite:
     """The same, with everything done."""
     assert main([*INSTALL, "--yes", "--quiet"]) == 0
     return site
+
+
+def copied(site: SimulatedSite, folder: Path, monkeypatch: pytest.MonkeyPatch) -> SimulatedSite:
+    """Another that is as this one, hosts and all: quicker than to install it anew."""
+    work = folder / "work"
+    for name in ("work", "hosts"):
+        shutil.copytree(site.folder.parent / name, folder / name, symlinks=True)
+    made = SimulatedSite(folder=work, bundle=replace(site.bundle, path=work / site.bundle.path.name), hosts={})
+    for name, host in site.hosts.items():
+        made.host(name).asked, made.host(name).changed = host.asked[:], host.changed[:]
+    return _entered(made, monkeypatch)

@@ -55,36 +55,34 @@ def write_file(path: Path, data: bytes, *, mode: int = 0o644) -> None:
     # A name of its own each time: what a killed run left behind must not be in the way.
     beside = path.with_name(f".{path.name[:100]}.{secrets.token_hex(8)}.new")
     with writing(path):
-        descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-        try:
-            os.fchmod(descriptor, mode)
-            write_all(descriptor, data)
-            os.fsync(descriptor)
+        with _new_file(beside, data, mode):
             beside.rename(path)
-        except BaseException:
-            with contextlib.suppress(OSError):
-                beside.unlink()
-            raise
-        finally:
-            os.close(descriptor)
         sync_directory(path.parent)
 
 
 def create_file(path: Path, data: bytes, *, mode: int) -> None:
     """Write a new file, durably; one that exists is left alone. Raises CannotWrite."""
     with writing(path):
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, mode)
-        try:
-            os.fchmod(descriptor, mode)
-            write_all(descriptor, data)
-            os.fsync(descriptor)
-        except BaseException:
-            with contextlib.suppress(OSError):
-                path.unlink()
-            raise
-        finally:
-            os.close(descriptor)
+        with _new_file(path, data, mode):
+            pass
         sync_directory(path.parent)
+
+
+@contextlib.contextmanager
+def _new_file(path: Path, data: bytes, mode: int) -> Iterator[None]:
+    """A file with this content, on the disk; away again when it or what is done with it fails."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    try:
+        os.fchmod(descriptor, mode)
+        write_all(descriptor, data)
+        os.fsync(descriptor)
+        yield
+    except BaseException:
+        with contextlib.suppress(OSError):
+            path.unlink()
+        raise
+    finally:
+        os.close(descriptor)
 
 
 class Log:

@@ -7,7 +7,7 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -15,6 +15,7 @@ import pytest
 
 from tests.campaigns import Workshop, sha256_of, tree_of
 from tests.lab import Upstream, require_program, require_root
+from tests.waiting import eventually
 
 MB = 1_000_000
 
@@ -148,7 +149,7 @@ def test_two_creates_at_once(workshop: Workshop) -> None:
         slow = Workshop(folder=workshop.folder, upstreams={"lab.example": url})
         with slow.start(*slow.create("two.bundle")) as first:
             try:
-                wait_for((workshop.folder / "two.bundle.partial.journal").exists)
+                eventually((workshop.folder / "two.bundle.partial.journal").exists)
                 time.sleep(0.2)
                 said = workshop.run(*workshop.create("two.bundle"), code=51)
                 assert f"process {first.pid}" in said
@@ -161,7 +162,7 @@ def test_two_creates_at_once(workshop: Workshop) -> None:
 def test_two_installs_at_once(workshop: Workshop, tmp_path: Path) -> None:
     root = tmp_path / "site"
     with workshop.start(*installing("good.bundle", root), "--jobs", "1") as first:
-        wait_for((root / "store" / "incoming").exists)
+        eventually((root / "store" / "incoming").exists)
         first.send_signal(signal.SIGSTOP)
         said = workshop.run(*installing("good.bundle", root), code=51)
         assert f"process {first.pid}" in said
@@ -175,13 +176,6 @@ def silent() -> Iterator[str]:
     """A server that takes connections and says nothing."""
     with socket.create_server(("127.0.0.1", 0), backlog=64) as listener:
         yield f"http://127.0.0.1:{listener.getsockname()[1]}"
-
-
-def wait_for(condition: Callable[[], bool]) -> None:
-    end = time.monotonic() + 20
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.005)
 
 
 # --- permissions
@@ -311,7 +305,7 @@ def test_ctrl_c_while_a_server_is_silent(workshop: Workshop) -> None:
     with silent() as url:
         slow = Workshop(folder=workshop.folder, upstreams={"lab.example": url})
         with slow.start(*slow.create("slow.bundle")) as process:
-            wait_for((workshop.folder / "slow.bundle.partial.journal").exists)
+            eventually((workshop.folder / "slow.bundle.partial.journal").exists)
             time.sleep(0.5)
             process.send_signal(signal.SIGINT)
             start = time.monotonic()

@@ -1,12 +1,14 @@
-"""Two hostile servers, and a transport with small bounds that notes its pauses instead of sleeping."""
+"""Hostile servers, a transport with small bounds that notes its pauses instead of sleeping, and an installed site."""
 
 import os
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from bundler.transport import Transport, TransportConfig
 from tests.hostile_server import Bytes, HostileServer
+from tests.simulated import SimulatedSite, copied, installed, simulated_site
 
 
 @pytest.fixture(autouse=True)
@@ -54,3 +56,16 @@ def transport(pauses: list[float]) -> Iterator[Transport]:
 @pytest.fixture
 def sink() -> Bytes:
     return Bytes()
+
+
+@pytest.fixture(scope="session")
+def installation(tmp_path_factory: pytest.TempPathFactory) -> SimulatedSite:
+    """Installed once, to be copied."""
+    with pytest.MonkeyPatch.context() as patched:
+        return installed(simulated_site(tmp_path_factory.mktemp("installation"), patched))
+
+
+@pytest.fixture
+def installed_site(installation: SimulatedSite, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SimulatedSite:
+    """A simulated site of three hosts with everything done."""
+    return copied(installation, tmp_path, monkeypatch)

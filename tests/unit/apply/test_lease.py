@@ -3,7 +3,6 @@
 import json
 import subprocess
 import threading
-from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -17,6 +16,7 @@ from bundler.errors import HostUnreachable, LeaseHeld
 from bundler.hosts.base import LOCKED, Answer, Script
 from bundler.support.machine import Process, this_process
 from tests.scratch import ScratchHost
+from tests.waiting import eventually
 
 ME = Process(machine="here", boot="b1", pid=100, started="5000")
 THEIRS = Process(machine="there", boot="b9", pid=100, started="1")
@@ -231,14 +231,6 @@ def test_of_many_takers_one_has_it(hosts: Hosts) -> None:
     for thread in threads:
         thread.join(120)
     assert (had, refused) == ([1], ["it took the lease just now"] * 3)
-
-
-def eventually(what: Callable[[], bool]) -> None:
-    for _ in range(600):
-        if what():
-            return
-        threading.Event().wait(0.05)
-    raise AssertionError("it never came")
 
 
 def test_it_is_renewed_and_its_loss_is_noticed(hosts: Hosts, monkeypatch: pytest.MonkeyPatch) -> None:

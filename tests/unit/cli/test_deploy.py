@@ -19,14 +19,12 @@ def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SimulatedSite:
 
 
 @pytest.fixture
-def ready(site: SimulatedSite, capsys: Capture) -> SimulatedSite:
-    installed(site)
-    capsys.readouterr()
-    return site
+def ready(installed_site: SimulatedSite) -> SimulatedSite:
+    return installed_site
 
 
-def everything(site: SimulatedSite) -> dict[str, dict[str, bytes]]:
-    return {name: host.snapshot() for name, host in site.hosts.items()}
+def everything(site: SimulatedSite) -> dict[str, dict[str, object]]:
+    return {name: host.tree() for name, host in site.hosts.items()}
 
 
 def test_a_first_installation(site: SimulatedSite, capsys: Capture) -> None:
@@ -133,13 +131,13 @@ def test_a_written_plan_holds_or_is_refused(ready: SimulatedSite, capsys: Captur
     ready.host("n2").path("/etc/sim/sim.conf").write_text("by hand\n")
     ready.host("n3").path("/etc/worker.conf").write_text("by hand\n")
     capsys.readouterr()
-    before = ready.host("n1").snapshot()["etc/sim/sim.conf"]
+    before = ready.host("n1").tree()["etc/sim/sim.conf"]
     for command in (["apply", "--plan", "plan.json", "--dry-run"], ["apply", "--plan", "plan.json", "--yes"]):
         assert main(command) == 96
         err = capsys.readouterr().err
         assert "not in the plan that was shown: n3 other write /etc/worker.conf" in err
         assert "on another file: n2 sim write /etc/sim/sim.conf" in err
-    assert ready.host("n1").snapshot()["etc/sim/sim.conf"] == before
+    assert ready.host("n1").tree()["etc/sim/sim.conf"] == before
     assert main(["plan", "-o", "plan.json"]) == 0
     assert main(["apply", "--plan", "plan.json", "--yes"]) == 0
     Path("plan.json").write_text("{}")
@@ -219,9 +217,7 @@ def test_hosts_that_do_not_answer(ready: SimulatedSite, capsys: Capture) -> None
 
 
 def test_what_is_in_the_way_stops_before_the_first_change(site: SimulatedSite, capsys: Capture) -> None:
-    active = site.host("n3").folder / "active"
-    active.mkdir()
-    (active / BLOCKING).touch()
+    site.host("n3").has_unit(BLOCKING, "active")
     assert main(list(PLAN)) == 0
     assert "in the way, before anything can be done:\nn3: blocking.service runs\n  fix: Stop it.\n" in (
         capsys.readouterr().out
@@ -232,7 +228,7 @@ def test_what_is_in_the_way_stops_before_the_first_change(site: SimulatedSite, c
 
 
 def test_what_fails_is_told_and_gone_on_with(site: SimulatedSite, capsys: Capture) -> None:
-    broken = site.host("n2").folder / "broken"
+    broken = site.host("n2").unit(UNIT, "broken")
     broken.touch()
     assert main([*INSTALL, "--yes"]) == 68
     err = capsys.readouterr().err

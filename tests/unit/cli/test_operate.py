@@ -13,19 +13,17 @@ Capture = pytest.CaptureFixture[str]
 
 
 @pytest.fixture
-def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> SimulatedSite:
-    made = installed(simulated_site(tmp_path, monkeypatch))
-    capsys.readouterr()
-    return made
+def site(installed_site: SimulatedSite) -> SimulatedSite:
+    return installed_site
 
 
 def stop(site: SimulatedSite, *names: str) -> None:
     for name in names:
-        (site.host(name).folder / "active" / UNIT).unlink()
+        site.host(name).unit(UNIT).unlink()
 
 
-def restarts(site: SimulatedSite, name: str) -> list[int]:
-    return [int(line) for line in (site.host(name).folder / "restarts").read_text().splitlines()]
+def restarts(site: SimulatedSite, name: str) -> int:
+    return len([line for line in site.host(name).log if line.startswith("restart ")])
 
 
 def test_status_and_health_of_a_site_that_is_well(site: SimulatedSite, capsys: Capture) -> None:
@@ -70,7 +68,7 @@ def test_what_was_uninstalled_is_not_missed(site: SimulatedSite, capsys: Capture
 
 def test_what_is_not_well_is_said_with_its_fix(site: SimulatedSite, capsys: Capture) -> None:
     stop(site, "n1", "n3")
-    (site.host("n2").folder / "packages").write_text("hello ii  1:2.11-1\n")
+    (site.host("n2").root / "packages").write_text("hello ii  1:2.11-1\n")
     site.host("n2").path("/etc/worker.conf").unlink()
     assert main(["status"]) == 0
     out = capsys.readouterr().out
@@ -104,10 +102,7 @@ def test_a_host_that_does_not_answer_is_part_of_the_answer(site: SimulatedSite, 
 
 
 def test_a_host_that_cannot_say_all_does_not_hide_the_others(site: SimulatedSite, capsys: Capture) -> None:
-    programs = site.host("n1").programs
-    (programs / "dpkg-query").write_text(
-        '#!/bin/sh\n[ "${SIM%n2}" = "$SIM" ] && cat "$SIM/packages" || kill -9 $PPID\n'
-    )
+    site.host("n2").program("dpkg-query", "kill -9 $PPID")
     stop(site, "n3")
     assert main(["health", "--json"]) == 69
     read = json.loads(capsys.readouterr().out)
@@ -131,30 +126,30 @@ def test_many_hosts_are_not_many_lines(tmp_path: Path, monkeypatch: pytest.Monke
 
 
 def test_a_restart_goes_from_host_to_host(site: SimulatedSite, capsys: Capture) -> None:
-    before = {name: len(restarts(site, name)) for name in site.hosts}
+    before = {name: restarts(site, name) for name in site.hosts}
     assert main(["restart", "sim", "--yes"]) == 0
     out, err = capsys.readouterr()
     assert out == "done: 3 actions on 3 hosts\n"
     assert [line.partition(":")[0] for line in err.splitlines() if line.startswith("done")] == [
         f"done    sim on n{number}" for number in (1, 2, 3)
     ]
-    times = [restarts(site, name) for name in ("n1", "n2", "n3")]
-    assert [len(each) - 1 for each in times] == list(before.values())
-    assert times[0][-1] < times[1][-1] < times[2][-1]
+    assert {name: restarts(site, name) - 1 for name in site.hosts} == before
+    times = [site.host(name).unit(UNIT).stat().st_mtime_ns for name in ("n1", "n2", "n3")]
+    assert times[0] < times[1] < times[2]
     assert main(["restart", "sim", "--yes", "--quiet", "--limit", "n2"]) == 0
     assert capsys.readouterr() == ("done: 1 action on 1 host\n", "")
-    assert [len(restarts(site, name)) for name in ("n1", "n2", "n3")] == [2, 3, 2]
+    assert [restarts(site, name) for name in ("n1", "n2", "n3")] == [2, 3, 2]
     assert main(["plan", "--detailed-exitcode"]) == 0
 
 
 def test_a_restart_that_fails_leaves_the_others_running(site: SimulatedSite, capsys: Capture) -> None:
-    (site.host("n2").folder / "broken").touch()
+    site.host("n2").unit(UNIT, "broken").touch()
     assert main(["restart", "sim", "--yes"]) == 68
     err = capsys.readouterr().err
     assert "not begun, because it needs that: sim on n3" in err
     assert "it does not start" in err
-    assert [len(restarts(site, name)) for name in ("n1", "n2", "n3")] == [2, 2, 1]
-    assert (site.host("n3").folder / "active" / UNIT).exists()
+    assert [restarts(site, name) for name in ("n1", "n2", "n3")] == [2, 2, 1]
+    assert site.host("n3").unit(UNIT).exists()
 
 
 @pytest.mark.parametrize(
@@ -174,7 +169,7 @@ def test_what_is_not_there(command: tuple[str, ...], said: str, site: SimulatedS
 
 def test_logs(site: SimulatedSite, capsys: Capture) -> None:
     for name in ("n1", "n3"):
-        (site.host(name).folder / "journal").write_text(f"2026-11-22T12:00:00 {name} sim[1]: hello\n" * 2)
+        (site.host(name).root / "journal").write_text(f"2026-11-22T12:00:00 {name} sim[1]: hello\n" * 2)
     assert main(["logs", "sim"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert [line.split()[0] for line in lines] == ["n1", "n1", "n3", "n3"]
@@ -187,7 +182,7 @@ def test_logs(site: SimulatedSite, capsys: Capture) -> None:
 def test_logs_that_cannot_be_had(site: SimulatedSite, capsys: Capture) -> None:
     assert main(["logs", "sim", "--since", "never", "--limit", "n1"]) == 12
     assert "Failed to parse timestamp: never" in capsys.readouterr().err
-    (site.host("n1").folder / "journal").write_text("a line\n")
+    (site.host("n1").root / "journal").write_text("a line\n")
     site.host("n2").down = True
     assert main(["logs", "sim"]) == 90
     assert capsys.readouterr().out == "n1  a line\n"
@@ -196,16 +191,16 @@ def test_logs_that_cannot_be_had(site: SimulatedSite, capsys: Capture) -> None:
 def test_an_uninstallation(site: SimulatedSite, capsys: Capture) -> None:
     host = site.host("n2")
     host.path("/srv/sim/data").write_text("mine\n")
-    before = {name: each.snapshot() for name, each in site.hosts.items()}
+    before = {name: each.tree() for name, each in site.hosts.items()}
     assert main(["uninstall", "sim", "--dry-run"]) == 0
     assert f"stop {UNIT}  (its component goes)" in capsys.readouterr().out
-    assert {name: each.snapshot() for name, each in site.hosts.items()} == before
+    assert {name: each.tree() for name, each in site.hosts.items()} == before
     assert main(["uninstall", "sim", "--yes"]) == 0
     assert "a second look found nothing left" in capsys.readouterr().out
     assert host.path("/srv/sim/data").read_text() == "mine\n"
     assert not host.path("/etc/sim").exists()
     assert not host.path(f"/etc/systemd/system/{UNIT}").exists()
-    assert not (host.folder / "active" / UNIT).exists()
+    assert not host.unit(UNIT).exists()
     assert main(["uninstall", "sim", "--yes"]) == 0
     assert capsys.readouterr().out == "nothing of sim is there: nothing to do\n"
     assert main(["uninstall", "sim", "--yes", "--purge", "--quiet", "--limit", "n2"]) == 0
@@ -217,7 +212,7 @@ def test_an_uninstallation(site: SimulatedSite, capsys: Capture) -> None:
 
 def test_a_support_bundle(site: SimulatedSite, capsys: Capture) -> None:
     site.host("n3").down = True
-    (site.host("n1").folder / "journal").write_text("sim[1]: hello\n")
+    (site.host("n1").root / "journal").write_text("sim[1]: hello\n")
     assert main(["support-bundle", "-o", "help.tar.gz"]) == 0
     out = capsys.readouterr().out
     assert out.splitlines()[0].startswith("help.tar.gz: ")

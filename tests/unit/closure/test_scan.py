@@ -338,10 +338,10 @@ def test_aliases_that_explode_are_refused(monkeypatch: pytest.MonkeyPatch) -> No
     ids=range(9),
 )
 def test_text_that_grows_is_read_in_bounded_time(text: str) -> None:
-    start = time.monotonic()
+    start = time.process_time()
     with suppress(InvalidDocument):
         scan(configured(any=text), source="s")
-    assert time.monotonic() - start < 20
+    assert time.process_time() - start < 20
 
 
 @given(references, st.sampled_from(KINDS), st.lists(st.sampled_from(["sidecar", "spec", "template"]), max_size=3))

@@ -6,7 +6,7 @@ import socket
 import ssl
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -18,6 +18,7 @@ from bundler.site.connection import Timeouts
 from bundler.site.server import Server
 from tests.content import TestSite
 from tests.serving import Running, exchange, running
+from tests.waiting import eventually
 
 BIG = os.urandom(8 << 20)
 QUICK = Timeouts(idle=0.3, head=0.5)
@@ -143,11 +144,16 @@ def test_clients_that_leave_are_silent(site: TestSite, capfd: pytest.CaptureFixt
 
 def test_the_log_has_one_clean_line_a_request(site: TestSite) -> None:
     with running(site.root) as server:
-        server.ask("/files/small.txt?x=1")
-        server.ask("/files/big.bin", "HEAD")
-        server.ask("/files/%0aevil")
-        server.raw(b"BAD\r\n\r\n")
-        server.raw("GET /é HTTP/1.1\r\n\r\n".encode())
+        requests: tuple[Callable[[], object], ...] = (
+            lambda: server.ask("/files/small.txt?x=1"),
+            lambda: server.ask("/files/big.bin", "HEAD"),
+            lambda: server.ask("/files/%0aevil"),
+            lambda: server.raw(b"BAD\r\n\r\n"),
+            lambda: server.raw("GET /é HTTP/1.1\r\n\r\n".encode()),
+        )
+        for number, request in enumerate(requests, 1):
+            request()
+            eventually(lambda: len(server.lines) == number)  # noqa: B023 - it comes after the answer; asked at once
     assert server.lines == [
         "127.0.0.1 GET /files/small.txt?x=1 200 5",
         "127.0.0.1 HEAD /files/big.bin 200 0",

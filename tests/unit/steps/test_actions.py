@@ -22,7 +22,8 @@ from bundler.steps.actions import (
     WriteFile,
     before,
 )
-from tests.scratch import GROUP, ME, ScratchHost
+from tests.folder_host import GROUP, ME
+from tests.scratch import ScratchHost
 
 PATH = "/etc/scratch/it's a file"
 UNIT = "a@b.service"
@@ -211,6 +212,7 @@ STARTS = {  # what the unit is: what is said
 @pytest.mark.parametrize("word", STARTS)
 def test_a_unit_that_does_not_start(host: ScratchHost, word: str) -> None:
     host.has_unit(UNIT, word)
+    (host.root / "journal").write_text("the journal\n")
     answer = perform(host, started(), code=1)
     assert answer.stderr.decode().splitlines()[-2:] == [STARTS[word], "the journal"]
     assert not host.path(STAMP).exists()
@@ -252,8 +254,7 @@ def test_install_packages(host: ScratchHost, code: int) -> None:
     """By an apt-get that notes what it is asked and ends with a code."""
     for name in ("apt-get", "dpkg"):
         end = f'case "$*" in *install*) exit {code} ;; esac' if name == "apt-get" else ""
-        (host.root / "bin" / name).write_text(f'#!/bin/sh\nprintf "%s\\n" "{name} $*" >> {host.units}/log\n{end}\n')
-        (host.root / "bin" / name).chmod(0o755)
+        host.program(name, f'printf "%s\\n" "{name} $*" >> {host.units}/log\n{end}')
     action = InstallPackages(reason="r", packages=(("g++", "4:12.2-3"), ("nginx", "1.2~x")), masked=("nginx.service",))
     perform(host, action, code)
     words = [line.split(" -- ")[-1].split()[0] if " -- " in line else line.split()[-1] for line in host.log]

@@ -2,7 +2,6 @@
 
 import base64
 import os
-import platform
 import shutil
 import subprocess
 from pathlib import Path
@@ -34,8 +33,9 @@ from bundler.steps.facts import (
 from bundler.steps.gather import ask, gather
 from bundler.steps.step import Check, Step
 from tests import large
+from tests.folder_host import GROUP, ME, RELEASE
 from tests.lab import require_program
-from tests.scratch import GROUP, ME, ScratchHost
+from tests.scratch import ScratchHost
 
 MARK = "--bundle-facts--"
 NAMES = (
@@ -171,7 +171,7 @@ def test_units(host: ScratchHost) -> None:
 
 
 def test_a_host_without_systemd_cannot_be_asked_for_units(host: ScratchHost) -> None:
-    (host.root / "bin/systemctl").write_text("#!/bin/sh\necho 'Failed to connect to bus' >&2; exit 1\n")
+    host.program("systemctl", "echo 'Failed to connect to bus' >&2; exit 1")
     fact, file = UnitFact(unit="a.service"), FileFact(path="/nothing/here")
     found = ask(host, [fact, file])
     assert found[file] is None, "other questions are answered"
@@ -191,15 +191,12 @@ def dpkg(host: ScratchHost) -> Path:
     (admin / "updates").mkdir()
     stanza = "Package: {}\nStatus: {}\nArchitecture: all\nVersion: 1:2.0-1\nMaintainer: m\nDescription: d\n\n"
     (admin / "status").write_text("".join(stanza.format(*pair) for pair in status.items()))
-    program = host.root / "bin/dpkg-query"
-    program.write_text(f'#!/bin/sh\nexec {shutil.which("dpkg-query")} --admindir={admin} "$@"\n')
-    program.chmod(0o755)
+    host.program("dpkg-query", f'exec {shutil.which("dpkg-query")} --admindir={admin} "$@"')
     return admin
 
 
 def test_packages(host: ScratchHost, dpkg: Path) -> None:
     """In the version that is carried for the release that the host runs."""
-    release = platform.freedesktop_os_release()["VERSION_CODENAME"]
     cases = (
         ("installed", "1:2.0-1", "1:2.0-1", False),
         ("installed", "1:2.0-2", "1:2.0-1", True),
@@ -213,7 +210,7 @@ def test_packages(host: ScratchHost, dpkg: Path) -> None:
     )
     for name, carried, version, older in cases:
         others = (("another", "9"), ("one-more", "1:2.0=1'"))
-        fact = PackageFact(package=name, versions=(others[0], *([(release, carried)] if carried else []), others[1]))
+        fact = PackageFact(package=name, versions=(others[0], *([(RELEASE, carried)] if carried else []), others[1]))
         assert one(host, fact) == PackageState(version=version, older=older, carried=carried), name
     facts = [PackageFact(package=name) for name in ("installed", "removed")]
     assert list(ask(host, facts).values()) == [PackageState(version="1:2.0-1"), PackageState()]

@@ -25,7 +25,8 @@ from bundler.steps.facts import (
 )
 from bundler.steps.gather import ask
 from bundler.steps.resources import Absent, Done, File, Folder, Packages, Resource, Service
-from tests.scratch import GROUP, ME, ScratchHost
+from tests.folder_host import GROUP, ME
+from tests.scratch import ScratchHost
 
 PATH, OTHER, UNIT = "/etc/scratch/a.conf", "/etc/scratch/b.conf", "a.service"
 STAMP = f"/var/lib/bundle/units/{UNIT}"

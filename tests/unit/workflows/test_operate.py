@@ -10,21 +10,22 @@ from bundler.workflows.deploy import Planned
 from bundler.workflows.deployment import Request
 from bundler.workflows.operate import plan_uninstall, restart, uninstall
 from bundler.workflows.removed import REMOVED
-from tests.simulated import INSTALL, UNIT, SimulatedSite, Watcher, installed, simulated_site
+from tests.simulated import UNIT, SimulatedSite, Watcher, installed, simulated_site
 
 REQUEST = Request(site=Path("site.yaml"))
 
 
 @pytest.fixture
-def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SimulatedSite:
-    return simulated_site(tmp_path, monkeypatch)
+def site(installed_site: SimulatedSite) -> SimulatedSite:
+    return installed_site
 
 
 def take_away(*, purge: bool = False, request: Request = REQUEST) -> int:
     return uninstall(request, "sim", purge=purge, watcher=Watcher(), agree=lambda _: True).done
 
 
-def test_what_was_there_before_comes_back(site: SimulatedSite) -> None:
+def test_what_was_there_before_comes_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    site = simulated_site(tmp_path, monkeypatch)
     theirs = site.host("n2").path("/etc/plain.conf")
     theirs.write_text("theirs\n")
     installed(site)
@@ -38,7 +39,6 @@ def test_what_was_there_before_comes_back(site: SimulatedSite) -> None:
 
 
 def test_data_goes_only_when_it_is_purged(site: SimulatedSite) -> None:
-    installed(site)
     assert take_away() == 18
     assert take_away() == 0
     assert site.host("n1").path("/srv/sim").is_dir()
@@ -47,7 +47,6 @@ def test_data_goes_only_when_it_is_purged(site: SimulatedSite) -> None:
 
 
 def test_hosts_are_told_first_and_told_again(site: SimulatedSite) -> None:
-    installed(site)
     seen: list[bool] = []
     told, also = (site.host(name).path(f"{REMOVED}/sim") for name in ("n1", "n2"))
     uninstall(REQUEST, "sim", purge=False, watcher=Watcher(0, lambda: seen.append(told.exists())), agree=lambda _: True)
@@ -62,8 +61,6 @@ def test_hosts_are_told_first_and_told_again(site: SimulatedSite) -> None:
 
 
 def test_an_uninstallation_that_was_killed_goes_on(site: SimulatedSite) -> None:
-    installed(site)
-
     def die() -> None:
         raise KeyboardInterrupt
 
@@ -74,7 +71,6 @@ def test_an_uninstallation_that_was_killed_goes_on(site: SimulatedSite) -> None:
 
 
 def test_a_host_that_is_away_stops_it_before_the_first_change(site: SimulatedSite) -> None:
-    installed(site)
     site.host("n3").down = True
     with pytest.raises(HostUnreachable):
         take_away()
@@ -83,7 +79,6 @@ def test_a_host_that_is_away_stops_it_before_the_first_change(site: SimulatedSit
 
 
 def test_the_plan_of_a_restart_is_shown_and_may_be_declined(site: SimulatedSite) -> None:
-    assert main([*INSTALL, "--yes", "--quiet"]) == 0
     shown: list[Planned] = []
 
     def decline(planned: Planned) -> bool:

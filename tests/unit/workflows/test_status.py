@@ -7,14 +7,14 @@ import pytest
 from bundler.errors import HostUnreachable
 from bundler.workflows.deployment import Request
 from bundler.workflows.status import as_json, status
-from tests.simulated import UNIT, SimulatedSite, installed, simulated_site
+from tests.simulated import UNIT, SimulatedSite
 
 REQUEST = Request(site=Path("site.yaml"))
 
 
 @pytest.fixture
-def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SimulatedSite:
-    return installed(simulated_site(tmp_path, monkeypatch))
+def site(installed_site: SimulatedSite) -> SimulatedSite:
+    return installed_site
 
 
 def test_one_question_for_each_host(site: SimulatedSite) -> None:
@@ -44,7 +44,7 @@ def test_only_hosts_that_were_asked_for(site: SimulatedSite) -> None:
 
 def test_a_host_without_an_answer_is_not_well_and_hides_nothing(site: SimulatedSite) -> None:
     site.host("n2").down = True
-    (site.host("n3").folder / "active" / UNIT).unlink()
+    site.host("n3").unit(UNIT).unlink()
     found = status(REQUEST)
     assert isinstance(found.unreachable["n2"], HostUnreachable)
     assert [finding.host for finding in found.findings] == ["n3"]

@@ -25,14 +25,14 @@ from bundler.support import clock
 from bundler.workflows.deployment import Request
 from bundler.workflows.support import collect
 from bundler.workflows.support_host import Section, sections_of, tell
-from tests.simulated import UNIT, SimulatedSite, installed, simulated_site
+from tests.simulated import UNIT, SimulatedSite, simulated_site
 
 SUDO = "the sudo password"
 
 
 @pytest.fixture
-def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SimulatedSite:
-    return installed(simulated_site(tmp_path, monkeypatch))
+def site(installed_site: SimulatedSite) -> SimulatedSite:
+    return installed_site
 
 
 def request(**more: object) -> Request:
@@ -75,16 +75,15 @@ def plant(site: SimulatedSite) -> list[str]:
         everywhere += [json.dumps({"x": text}), f"--password={text}", f"hex {text.encode().hex()}"]
     everything = "\n".join(everywhere)
     for host in site.hosts.values():
-        (host.folder / "journal").write_text(everything)
-        (host.folder / "packages").write_text(f"hello ii  1:2.10-3\n{everything}")
+        (host.root / "journal").write_text(everything)
+        (host.root / "packages").write_text(f"hello ii  1:2.10-3\n{everything}")
         host.path("/var/log/dpkg.log").write_text(everything)
         host.path("/etc/plain.conf").write_text(everything)
+        host.program("ps", f"cat <<'END_OF_PS'\n{everything}\nEND_OF_PS")
     with Path("site.state/journal.jsonl").open("a") as journal:
         journal.writelines(json.dumps({"event": "end", "output": line}) + "\n" for line in everywhere)
     with Path("site.yaml").open("a") as declared:
         declared.writelines(f"# {line}\n" for line in lines)
-    (site.hosts["n1"].programs / "ps").write_text(f"#!/bin/sh\ncat <<'END_OF_PS'\n{everything}\nEND_OF_PS\n")
-    (site.hosts["n1"].programs / "ps").chmod(0o755)
     return [form for line in lines for form in (line, line.encode().hex())] + [
         base64.b64encode(bytes(shift) + line.encode()).decode()[4:-4] for line in lines for shift in range(3)
     ]
@@ -113,7 +112,7 @@ def test_no_secret_is_in_it(site: SimulatedSite, monkeypatch: pytest.MonkeyPatch
 
 
 def test_what_is_in_it(site: SimulatedSite) -> None:
-    (site.host("n1").folder / "active" / UNIT).unlink()
+    site.host("n1").unit(UNIT).unlink()
     site.host("n2").down = True
     done = collect(request(), Path("out.tar.gz"), since="-2h")
     found = {name.removeprefix("support/"): data for name, data in files(Path("out.tar.gz")).items()}
@@ -146,10 +145,10 @@ def test_the_same_names_in_the_same_order(site: SimulatedSite) -> None:
 
 
 def test_nothing_is_changed(site: SimulatedSite) -> None:
-    before = {name: (host.snapshot(), len(host.changed)) for name, host in site.hosts.items()}
+    before = {name: (host.tree(), len(host.changed)) for name, host in site.hosts.items()}
     kept = Path("site.secrets").read_bytes()
     collect(request(), Path("out.tar.gz"))
-    assert {name: (host.snapshot(), len(host.changed)) for name, host in site.hosts.items()} == before
+    assert {name: (host.tree(), len(host.changed)) for name, host in site.hosts.items()} == before
     assert Path("site.secrets").read_bytes() == kept
 
 

@@ -19,7 +19,7 @@ from bundler.workflows import watch as workflow
 from bundler.workflows.deployment import Deployment, Request, deployment
 from bundler.workflows.install import install
 from bundler.workflows.watch import Look, once, watch
-from tests.simulated import UNIT, SimulatedHost, SimulatedSite, installed, simulated_site
+from tests.simulated import UNIT, SimulatedHost, SimulatedSite
 
 REQUEST = Request(site=Path("site.yaml"))
 LIMITS = Limits(waits=(0, 0), tries=3)
@@ -40,7 +40,7 @@ class Watched:
 
     @property
     def active(self) -> Path:
-        return self.host.folder / "active" / UNIT
+        return self.host.unit(UNIT)
 
     def look(self, limits: Limits = LIMITS) -> Look:
         with deployment(REQUEST, create=True) as deployed:
@@ -52,10 +52,9 @@ class Watched:
 
 
 @pytest.fixture
-def watched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Watched:
-    site = installed(simulated_site(tmp_path, monkeypatch))
+def watched(installed_site: SimulatedSite, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Watched:
     monkeypatch.setattr(workflow, "MEMORY", tmp_path / "watch.json")
-    return Watched(site=site, folder=tmp_path)
+    return Watched(site=installed_site, folder=tmp_path)
 
 
 def test_nothing_is_done_where_all_is_well(watched: Watched) -> None:
@@ -81,21 +80,22 @@ def test_a_finding_is_seen_twice_and_then_mended(watched: Watched) -> None:
 def test_a_restart_then_the_steps_then_people(watched: Watched) -> None:
     """What a restart cannot mend, the steps and those before them may; when nothing helps it says so, once."""
     watched.active.unlink()
-    (watched.host.folder / "broken").touch()
+    watched.host.unit(UNIT, "broken").touch()
     watched.host.path("/etc/plain.conf").write_text("by hand\n")
     for _ in range(8):
         watched.look()
-    acts = [line for line in watched.acts() if "failed" not in line]
+    acts = [line for line in watched.acts() if line.startswith(f"{UNIT} is")]
     assert acts == [
         f"{UNIT} is inactive: restart {UNIT}",
-        f"{UNIT} is inactive: bring sim back",
-        f"{UNIT} is inactive: restart {UNIT}",
+        f"{UNIT} is failed: bring sim back",
+        f"{UNIT} is failed: restart {UNIT}",
     ]
     assert [line for line in watched.said if line.startswith("left alone")] == [
-        f"left alone: {UNIT} is inactive: 3 tries within 60 minutes did not help: bundle restart sim"
+        f"left alone: {UNIT} is failed: 3 tries within 60 minutes did not help: bundle restart sim"
     ]
     assert watched.host.path("/etc/plain.conf").read_text() == "setting = 1\n"
-    (watched.host.folder / "broken").unlink()
+    for word in ("broken", "failed"):
+        watched.host.unit(UNIT, word).unlink()
     watched.active.touch()
     assert watched.look() == Look()
 
@@ -149,7 +149,7 @@ def test_an_overtaken_recovery_changes_nothing(watched: Watched, monkeypatch: py
 
 
 def test_memory_survives_a_restart(watched: Watched) -> None:
-    (watched.host.folder / "broken").touch()
+    watched.host.unit(UNIT, "broken").touch()
     watched.active.unlink()
     for _ in range(6):
         watched.look()
@@ -179,7 +179,7 @@ def test_secrets_that_mending_makes_are_kept(watched: Watched) -> None:
     vault = Vault.open(Path("site.secrets"), KeyFile(path=Path("site.secrets.key")))
     vault.forget("sim.password")
     vault.save()
-    (watched.host.folder / "broken").touch()  # so that the steps come after the restart
+    watched.host.unit(UNIT, "broken").touch()  # so that the steps come after the restart
     watched.active.unlink()
     for _ in range(3):
         watched.look()

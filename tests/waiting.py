@@ -1,0 +1,12 @@
+"""Waiting for what another thread or program does."""
+
+import time
+from collections.abc import Callable
+
+
+def eventually(holds: Callable[[], object], *, seconds: float = 30) -> None:
+    """Until it holds; fails when it does not in time."""
+    until = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < until, "it never came"
+        time.sleep(0.005)
