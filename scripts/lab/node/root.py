@@ -35,8 +35,9 @@ ConditionCapability=
 ExecStart=
 ExecStart=!/usr/sbin/chronyd $DAEMON_OPTS -x
 """
+# Without a console, a network and a disk of their own; the kernel has no client of NFS.
 MASKED = ("console-getty.service", "getty@tty1.service", "systemd-networkd.service", "fstrim.timer", "apt-daily.timer",
-          "apt-daily-upgrade.timer")  # fmt: skip
+          "apt-daily-upgrade.timer", "run-rpc_pipefs.mount")  # fmt: skip
 
 
 def base() -> Path:
