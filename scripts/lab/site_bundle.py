@@ -18,7 +18,7 @@ ROOT = LAB.parent.parent
 PROFILE = "lab-site"
 FOLDER = CACHE / "lab/site"
 # What the tool is made of, and what says what the bundle holds.
-TOOL = ("bundler", "manifests", "pyproject.toml", "README.md", "LICENSE")
+TOOL = ("bundler", "manifests", "charts", "pyproject.toml", "README.md", "LICENSE")
 SHAPES = (*TOOL, "scripts/lab/manifests", "scripts/lab/recipes", "scripts/lab/roots.toml", "scripts/lab/charts")
 STORY = ("upstream", "lock", "create")
 KEPT = 3  # bundles, besides those of the last quarter of an hour
