@@ -32,7 +32,7 @@ class Cluster:
         return done.stdout
 
     def tried(self, *words: str, given: str = "") -> subprocess.CompletedProcess[str]:
-        command = [lab_program("kubernetes") / "kubectl", "--kubeconfig", self.config(_TOKEN), *words]
+        command: list[str | Path] = [lab_program("kubernetes") / "kubectl", "--kubeconfig", self.config(_TOKEN), *words]
         return subprocess.run(command, input=given, capture_output=True, text=True, timeout=60, check=False)
 
     def apply(self, objects: Iterable[dict[str, Any]]) -> None:

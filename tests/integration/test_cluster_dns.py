@@ -84,6 +84,22 @@ lab.example {
 }
 """
 
+# A server of the cluster's names that gives every one this address, for a second.
+ONE = """\
+cluster.local {
+    bind 127.0.0.57
+    template IN A {
+        answer "{{ .Name }} 1 IN A %s"
+    }
+}
+. {
+    bind 127.0.0.57
+    template ANY ANY {
+        rcode NXDOMAIN
+    }
+}
+"""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Server:
@@ -268,8 +284,7 @@ def test_a_known_name_outlives_its_servers_and_a_new_address_is_seen(site: Serve
     there = Server(address="127.0.0.57", port=port, health=0, ready=0)
 
     def text(address: str) -> str:
-        head = 'cluster.local {\n    bind 127.0.0.57\n    template IN A {\n        answer "{{ .Name }} 1 IN A '
-        return f'{head}{address}"\n    }}\n}}\n. {{\n    bind 127.0.0.57\n    template ANY ANY {{\n    rcode NXDOMAIN\n}}\n}}\n'
+        return ONE % address
 
     with coredns(tmp_path / "cache", cached(site, there), address=CACHE) as cache:
 

@@ -31,6 +31,14 @@ FULL: dict[str, dict[str, Any]] = {
         "nodeSelector": {"lab.example/dns": "yes"},
         "cache": {"enabled": True, "addresses": ["169.254.20.10", "fd77:fe::10"]},
     },
+    "flannel": {
+        "networks": ["10.244.0.0/16", "fd00:244::/56"],
+        "mtu": 9000,
+        "directRouting": True,
+        "interfaces": ["ens2f0", "eth0"],
+        "reach": "10.77.0.100",
+        "nftables": True,
+    },
 }
 
 
