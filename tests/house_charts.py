@@ -3,6 +3,7 @@
 import subprocess
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import yaml
@@ -86,6 +87,7 @@ def lint(chart: str, values: Mapping[str, Any]) -> str:
     return done.stdout + done.stderr if done.returncode else ""
 
 
+@cache
 def _helm(*words: str, given: str) -> subprocess.CompletedProcess[str]:
     command = [require_go_tool("helm"), *words]
     return subprocess.run(command, input=given, capture_output=True, text=True, check=False, timeout=60)
