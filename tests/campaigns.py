@@ -40,7 +40,7 @@ _CHUNK = 64 << 10
 @cache
 def _frozen() -> "tempfile.TemporaryDirectory[str]":
     folder = tempfile.TemporaryDirectory(prefix="bundle-tool-")
-    for name in ("bundler", "manifests"):
+    for name in ("bundler", "manifests", "charts"):
         shutil.copytree(ROOT / name, Path(folder.name) / name, ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, folder.name)

@@ -10,12 +10,16 @@ from bundler.errors import Malformed, NotReadable
 
 # In a checkout beside the package; inside it where the package was installed from a wheel.
 _PACKAGE = Path(bundler.__file__).resolve().parent
-_BUILT_IN = (_PACKAGE / "manifests", _PACKAGE.parent / "manifests")
+_CHECKOUT = _PACKAGE.parent / "manifests"
+_BUILT_IN = (_PACKAGE / "manifests", _CHECKOUT)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Manifests:
-    """Folders with `profiles/`, `components/`, `files/` and `charts/`, in the order in which they are searched."""
+    """Folders with `profiles/`, `components/`, `files/` and `charts/`, in the order in which they are searched.
+
+    Our own charts lie beside the catalog in a checkout, and inside it where the package was installed from a wheel.
+    """
 
     folders: tuple[Path, ...]
 
@@ -51,20 +55,25 @@ class Manifests:
 
     def file(self, url: str) -> Path:
         """What `file:PATH` means below some `files/`. Raises Malformed for a path that leads out, NotReadable."""
-        return self._below("files", url)
+        return _below([folder / "files" for folder in self.folders], url)
 
     def chart(self, url: str) -> Path:
         """What `file:PATH` means below some `charts/`: a chart's folder. Raises Malformed, NotReadable."""
-        return self._below("charts", url)
+        return _below(self.charts, url)
 
-    def _below(self, kind: str, url: str) -> Path:
-        for folder in self.folders:
-            base = (folder / kind).resolve()
-            path = (base / url.removeprefix("file:")).resolve()
-            if base not in path.parents:
-                raise Malformed(found=repr(url[:160]), expected=f"file:PATH of something below {folder / kind}")
-            if path.exists():
-                return path
-        places = ", ".join(str(folder / kind) for folder in self.folders) or "no folder at all"
-        advice = "Name the folder that has it with --manifests."
-        raise NotReadable(path=url, why=f"it is not in {places}", advice=advice)
+    @property
+    def charts(self) -> tuple[Path, ...]:
+        """Each folder's `charts/`; it need not be there."""
+        return tuple((folder.parent if folder.resolve() == _CHECKOUT else folder) / "charts" for folder in self.folders)
+
+
+def _below(bases: Sequence[Path], url: str) -> Path:
+    for given in bases:
+        base = given.resolve()
+        path = (base / url.removeprefix("file:")).resolve()
+        if base not in path.parents:
+            raise Malformed(found=repr(url[:160]), expected=f"file:PATH of something below {given}")
+        if path.exists():
+            return path
+    places = ", ".join(map(str, bases)) or "no folder at all"
+    raise NotReadable(path=url, why=f"it is not in {places}", advice="Name the folder that has it with --manifests.")

@@ -147,7 +147,7 @@ class Charts:
 
     def _assembled(self, repository: str, name: str, choose: Choose, fetch: Fetch) -> tuple[Chart, bytes]:
         path = self._manifests.chart(repository)
-        bases = ((folder / "charts").resolve() for folder in self._manifests.folders)
+        bases = (folder.resolve() for folder in self._manifests.charts)
         base = next(base for base in bases if base in path.parents)
         chart, files = assemble(Folder(path=path, base=base), name=name, choose=choose, fetch=fetch)
         return chart, pack(files, chart=name)

@@ -24,7 +24,7 @@ CLUSTER = (*SITE, "kubernetes", "containerd", "haproxy-ingress")
 PROGRAMS = {"lab-site": SITE, "lab-cluster": CLUSTER}
 BIG = {"lab-kubernetes"}  # which have stand-ins of real size
 # What the tool is made of, and what says what the bundle holds.
-TOOL = ("bundler", "manifests", "pyproject.toml", "README.md", "LICENSE")
+TOOL = ("bundler", "manifests", "charts", "pyproject.toml", "README.md", "LICENSE")
 SHAPES = (*TOOL, "scripts/lab/manifests", "scripts/lab/recipes", "scripts/lab/roots.toml", "scripts/lab/charts")
 STORY = ("upstream", "lock", "create")
 KEPT = 3  # bundles of a profile, besides those of the last quarter of an hour

@@ -7,6 +7,7 @@ import pytest
 from bundler.catalog.load import load, read_component
 from bundler.catalog.manifests import Manifests
 from bundler.errors import InvalidDocument, Malformed, NotReadable
+from tests.lab import ROOT
 
 PROFILE = """\
 profile: p
@@ -115,3 +116,15 @@ def test_files_stay_below_their_folder(tmp_path: Path, url: str) -> None:
     (path / "files" / "link").symlink_to(tmp_path / "secret")
     with pytest.raises(Malformed):
         Manifests(folders=(path,)).file(url)
+
+
+def test_our_own_charts_lie_beside_the_catalog_of_a_checkout(tmp_path: Path) -> None:
+    """Those of others, and of an installed wheel, lie in the catalog; the first folder that has one wins."""
+    path = folder(tmp_path / "m")
+    ours = Manifests(folders=(path, ROOT / "manifests"))
+    assert ours.charts == (path / "charts", ROOT / "charts")
+    assert ours.chart("file:cluster-dns") == ROOT / "charts" / "cluster-dns"
+    (path / "charts" / "cluster-dns").mkdir(parents=True)
+    assert ours.chart("file:cluster-dns") == path / "charts" / "cluster-dns"
+    with pytest.raises(Malformed):
+        ours.chart("file:../manifests")

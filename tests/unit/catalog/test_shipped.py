@@ -62,7 +62,7 @@ def test_every_part_of_the_platform_is_there() -> None:
     wanted = "base-os registry kubernetes containerd cni-plugins crictl helm coredns dns flannel kube-vip metallb"
     wanted += " haproxy-ingress ingress-nginx metrics-server ceph lvs seaweedfs juicefs mariadb maxscale redis"
     wanted += " nvidia-driver cuda nvidia-container-toolkit device-plugin ofed triton kueue volcano prometheus"
-    wanted += " exporters fluent-bit zabbix clients"
+    wanted += " exporters fluent-bit zabbix clients local-volumes"
     assert set(COMPONENTS) == set(wanted.split()) | DEMO
 
 
