@@ -88,7 +88,6 @@ def ground(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ground]:
         yield Ground(lab=lab, folder=folder, straight=office, facts=all_facts(lab), durations=durations)
 
 
-@pytest.mark.long
 def test_a_sample_of_kills_and_power_cuts(ground: Ground) -> None:
     campaign = ground.campaign("sample", seed=2)
     steps = campaign.random.sample(sorted({step for _, step, _, _ in ground.durations}), 3)
