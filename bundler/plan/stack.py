@@ -40,6 +40,11 @@ class Stack:
     def names(self) -> tuple[str, ...]:
         return tuple(place.step.name for place in self)
 
+    def of(self, components: Iterable[Component]) -> "Stack":
+        """The part of these components: what they wait for in others is nothing to wait for."""
+        names = {component.name for component in components}
+        return Stack(tuple(place for place in self if place.component in names))
+
 
 def stack_of(components: Iterable[Component]) -> Stack:
     """Raises ValueError when a step's name is not its component's or below it, a dependency is unknown, or they go in a

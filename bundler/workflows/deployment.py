@@ -93,7 +93,9 @@ def deployment(request: Request, *, create: bool) -> Iterator[Deployment]:
         )
         hosts = connect(site, state=state, password=request.password)
         try:
-            yield Deployment(goal=goal, stack=stack_of(goal.components), release=release, hosts=hosts, state=state)
+            yield Deployment(
+                goal=goal, stack=stack_of(components()).of(goal.components), release=release, hosts=hosts, state=state
+            )
         finally:
             hosts.close()
 

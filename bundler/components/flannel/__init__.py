@@ -11,7 +11,9 @@ NAME = "flannel"
 
 
 def _values(goal: Goal) -> Mapping[str, Mapping[str, Any]]:
-    return {"flannel": {"podCidr": str(settings_of(goal).pods)}}
+    pods = str(settings_of(goal).pods)
+    mode = {"nftables": settings_of(goal).proxy == "nftables"}
+    return {NAME: {"networks": [pods], **mode, "podCidr": pods}}  # the last for its own chart of old versions
 
 
 COMPONENT = Component(

@@ -128,15 +128,19 @@ export KUBECONFIG={ADMIN} HELM_CACHE_HOME="$d/cache" HELM_CONFIG_HOME="$d/config
 
 
 def charts_of(
-    component: str, values: Callable[[Goal], Mapping[str, Mapping[str, Any]]] = lambda goal: {}
+    component: str,
+    values: Callable[[Goal], Mapping[str, Mapping[str, Any]]] = lambda goal: {},
+    last: Sequence[str] = (),
 ) -> Callable[[Goal, SiteHost], Sequence[Resource]]:
-    """The charts that a component of the catalog asks for, on the host that applies them. `values` are the site's own,
-    by the name of the chart's release, laid over those that the closure was proved with."""
+    """The charts that a component of the catalog asks for, on the host that applies them: those of `last` in the end, in
+    this order. `values` are the site's own, by the name of the chart's release, laid over those that the closure was
+    proved with."""
 
     def resources(goal: Goal, host: SiteHost) -> Sequence[Resource]:
         if host != control_planes(goal)[0]:
             return ()
-        return goal.once(f"charts of {component}", lambda: tuple(_releases(goal, component, values(goal))))
+        made = goal.once(f"charts of {component}", lambda: tuple(_releases(goal, component, values(goal))))
+        return sorted(made, key=lambda each: last.index(each.name) if each.name in last else -1)
 
     return resources
 
@@ -145,7 +149,7 @@ def chart_step(component: str, **more: Any) -> Step:
     """The step of a component that is nothing but charts of the catalog's component of that name."""
     values = more.pop("values", lambda goal: {})
     needs = tuple(dict.fromkeys((*more.pop("needs", ()), "kubernetes/worker")))
-    resources = charts_of(more.pop("catalog", component), values)
+    resources = charts_of(more.pop("catalog", component), values, more.pop("last", ()))
     return Step(name=component, resources=resources, roles=(CONTROL_PLANE,), after=(HELM,), needs=needs, **more)
 
 

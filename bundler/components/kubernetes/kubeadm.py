@@ -17,6 +17,7 @@ from bundler.steps.step import Goal
 
 FOLDER = "/etc/kubernetes/bundle"  # what the API servers read, beside kubeadm's own
 CONFIG, JOIN_CONFIG = f"{FOLDER}/kubeadm.yaml", f"{FOLDER}/join.yaml"
+DNS_CACHE = "169.254.20.10"  # of each host's own cache of names
 JOINING = "/run/bundle/join.conf"
 KUBELET_CERTIFICATE, KUBELET_KEY = "/var/lib/kubelet/pki/bundle.crt", "/var/lib/kubelet/pki/bundle.key"
 # Namespaces of what makes the cluster work, which needs the hosts themselves.
@@ -152,7 +153,8 @@ def _kubelet(goal: Goal) -> dict[str, Any]:
         "apiVersion": "kubelet.config.k8s.io/v1beta1",
         "kind": "KubeletConfiguration",
         "cgroupDriver": settings.cgroup_driver,
-        "clusterDNS": [cluster_dns(goal)],
+        # The cache is asked first; while it restarts resolvers go on to the next.
+        "clusterDNS": [*([DNS_CACHE] if settings.node_dns else []), cluster_dns(goal)],
         "clusterDomain": settings.domain,
         # Of a large disk a share would be terabytes that nobody may use.
         "evictionHard": {

@@ -22,7 +22,8 @@ _SERVICES: Subnet = ip_network("10.96.0.0/16")
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KubernetesSettings:
     """`entry_port` is where the site's virtual address `api` leads to the API servers. `cgroup_v1` allows hosts with
-    cgroup v1; `nested` is for hosts that are containers themselves, as in a rehearsal."""
+    cgroup v1; `node_dns`
+    is a cache of names on every host; `nested` is for hosts that are containers themselves, as in a rehearsal."""
 
     pods: Subnet = _PODS
     services: Subnet = _SERVICES
@@ -31,6 +32,7 @@ class KubernetesSettings:
     proxy: str = "iptables"
     cgroup_driver: str = "systemd"
     cgroup_v1: bool = False
+    node_dns: bool = True
     nested: bool = False
 
 
@@ -56,6 +58,7 @@ def parse_settings(fields: Fields) -> KubernetesSettings:
         proxy=fields.value("proxy", _one_of(PROXIES), default=PROXIES[0]),
         cgroup_driver=fields.value("cgroup_driver", _one_of(DRIVERS), default=DRIVERS[0]),
         cgroup_v1=fields.flag("cgroup_v1", default=False),
+        node_dns=fields.flag("node_dns", default=True),
         nested=fields.flag("nested", default=False),
     )
 
@@ -84,6 +87,7 @@ SCHEMA: Mapping[str, Any] = record(
         "proxy": {"description": "How Services are reached.", "enum": list(PROXIES), "default": PROXIES[0]},
         "cgroup_driver": {"description": "Who keeps the cgroups.", "enum": list(DRIVERS), "default": DRIVERS[0]},
         "cgroup_v1": flag("Hosts with cgroup v1 are taken, although Kubernetes gives it up."),
+        "node_dns": flag("Every host keeps a cache of names; on without it."),
         "nested": flag("The hosts are containers, as in a rehearsal: what only a machine has is not asked for."),
     },
 )

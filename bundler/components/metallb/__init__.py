@@ -1,13 +1,31 @@
 """MetalLB: addresses of the site for Services of type LoadBalancer."""
 
+from collections.abc import Mapping
+from typing import Any
+
 from bundler.components.kubernetes.charts import chart_step
-from bundler.steps.step import Component
+from bundler.components.metallb.settings import SCHEMA, MetallbSettings, parse_settings
+from bundler.steps.step import Component, Goal
 
 NAME = "metallb"
+
+
+def _values(goal: Goal) -> Mapping[str, Mapping[str, Any]]:
+    settings = goal.site.settings[NAME]
+    if not isinstance(settings, MetallbSettings):
+        raise TypeError(settings)
+    pools = [
+        {"name": pool.name, "addresses": list(pool.addresses), "autoAssign": pool.assign} for pool in settings.pools
+    ]
+    return {"address-pools": {"pools": pools}}
+
+
 COMPONENT = Component(
     name=NAME,
     about="Addresses for Services (MetalLB).",
     catalog=("kubernetes", NAME),
-    steps=(chart_step(NAME, needs=("flannel",)),),
+    steps=(chart_step(NAME, values=_values, needs=("flannel",), last=("address-pools",)),),
+    settings=parse_settings,
+    schema=SCHEMA,
     roles=("control-plane", "worker"),
 )

@@ -1,0 +1,73 @@
+"""What `components.metallb` in site.yaml may say."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from ipaddress import ip_address
+from typing import Any
+
+from bundler.errors import Malformed
+from bundler.model.document import Fields
+from bundler.model.json_schema import flag, label, listing, record, word
+from bundler.model.names import check_label
+from bundler.model.site_scalars import parse_subnet
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pool:
+    """`addresses` are subnets and ranges FIRST-LAST; without `assign` a Service has to ask for one by name."""
+
+    name: str
+    addresses: tuple[str, ...]
+    assign: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MetallbSettings:
+    pools: tuple[Pool, ...] = ()
+
+
+def parse_settings(fields: Fields) -> MetallbSettings:
+    return fields.build(MetallbSettings, pools=fields.each("pools", _pool, optional=True, name=lambda pool: pool.name))
+
+
+def _pool(fields: Fields) -> Pool:
+    return fields.build(
+        Pool,
+        name=fields.value("name", check_label),
+        addresses=fields.values("addresses", _parse_addresses),
+        assign=fields.flag("assign", default=True),
+    )
+
+
+def _parse_addresses(found: str) -> str:
+    """A subnet, or a range FIRST-LAST of one family. Raises Malformed."""
+    if "-" not in found:
+        return str(parse_subnet(found))
+    expected = "ADDRESS/LENGTH, or FIRST-LAST"
+    try:
+        first, last = map(ip_address, re.split(r"\s*-\s*", found))
+    except ValueError:
+        raise Malformed(found=repr(found[:80]), expected=expected) from None
+    if first.version != last.version or int(first) > int(last):
+        raise Malformed(found=repr(found[:80]), expected=f"{expected}, of one family and in order")
+    return f"{first}-{last}"
+
+
+SCHEMA: Mapping[str, Any] = record(
+    "Addresses of the site for Services of type LoadBalancer.",
+    {
+        "pools": listing(
+            "Where they come from: addresses that no host has.",
+            record(
+                "A pool.",
+                {
+                    "name": label("Its name, by which a Service may ask for it."),
+                    "addresses": listing("Subnets, or FIRST-LAST.", word("Addresses.", r"[0-9a-fA-F.:/ -]+")),
+                    "assign": flag("Whether Services get one of these without asking for this pool."),
+                },
+                ("name", "addresses"),
+            ),
+        )
+    },
+)
