@@ -132,8 +132,8 @@ def charts_of(
     values: Callable[[Goal], Mapping[str, Mapping[str, Any]]] = lambda goal: {},
     last: Sequence[str] = (),
 ) -> Callable[[Goal, SiteHost], Sequence[Resource]]:
-    """The charts that a component of the catalog asks for, on the host that applies them: those of `last` in the end, in
-    this order. `values` are the site's own, by the name of the chart's release, laid over those that the closure was
+    """The charts that a component of the catalog asks for, on the host that applies them: those of `last` in the end,
+    in this order. `values` are the site's own, by the name of the chart's release, laid over those that the closure was
     proved with."""
 
     def resources(goal: Goal, host: SiteHost) -> Sequence[Resource]:
