@@ -26,6 +26,8 @@ BIG = {"lab-kubernetes"}  # which have stand-ins of real size
 # What the tool is made of, and what says what the bundle holds.
 TOOL = ("bundler", "manifests", "pyproject.toml", "README.md", "LICENSE")
 SHAPES = (*TOOL, "scripts/lab/manifests", "scripts/lab/recipes", "scripts/lab/roots.toml", "scripts/lab/charts")
+# What the upstream is made of: with another, the same names lead to other bytes.
+UPSTREAM = ("scripts/lab/recipes/", "scripts/lab/roots.toml", "scripts/lab/charts/")
 STORY = ("upstream", "lock", "create")
 KEPT = 3  # bundles of a profile, besides those of the last quarter of an hour
 
@@ -46,10 +48,11 @@ def main() -> int:
             return CANNOT_BUILD
     with locked("site-bundle"), tempfile.TemporaryDirectory(prefix="bundle-tool-") as scratch:
         copy = Path(scratch)  # an edit while it runs changes nothing
-        key = key_of(*_copied(copy))
-        target = folder / f"bundle-{key}"
+        files = list(_copied(copy))
+        target = folder / f"bundle-{key_of(*files)}"
         if not target.is_dir():
-            _make(target, options.profile, copy, made[-1] if made else None)
+            upstream = key_of(*(file for file in files if file[0].startswith(UPSTREAM)))
+            _make(target, options.profile, copy, made[-1] if made else None, upstream)
         (target / "site.bundle").touch()
         _prune(folder)
     print(target)
@@ -74,13 +77,14 @@ def _copied(into: Path) -> Iterator[tuple[str, str]]:
         yield str(path.relative_to(into)), hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def _make(target: Path, profile: str, tool: Path, last: Path | None) -> None:
-    """The lock keeps the pins of the one before as long as they hold, the bundle takes its bytes from there."""
+def _make(target: Path, profile: str, tool: Path, last: Path | None, upstream: str) -> None:
+    """The bundle takes its bytes from the one before; the lock keeps its pins if they are of the same upstream."""
     began = time.monotonic()
     manifests = ("--manifests", str(tool / "scripts/lab/manifests"), "--manifests", str(tool / "manifests"))
     with _upstream(profile) as hosts, filled(target) as scratch:
         environment = {**os.environ, "BUNDLE_UPSTREAM": hosts, "PYTHONPATH": str(tool)}
-        if last:
+        (scratch / "upstream").write_text(upstream)
+        if last and (known := last.with_name("upstream")).exists() and known.read_text() == upstream:
             shutil.copyfile(last.with_name("site.lock"), scratch / "site.lock")
         _key(scratch, environment)
         raised = time.monotonic()
