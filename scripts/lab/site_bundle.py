@@ -21,8 +21,18 @@ PROFILES = {path.stem for path in (LAB / "manifests/profiles").glob("*.yaml")}
 # What no bundle of a profile can be without: where one of them cannot be built, the bundle cannot be made.
 SITE = ("helm", "coredns-server")
 CLUSTER = (*SITE, "kubernetes", "containerd", "haproxy-ingress")
-PROGRAMS = {"lab-site": SITE, "lab-cluster": CLUSTER}
-BIG = {"lab-kubernetes"}  # which have stand-ins of real size
+PROGRAMS = {
+    "lab-site": SITE,
+    "lab-cluster": CLUSTER,
+    "lab-cluster-before": (*CLUSTER, "kubernetes-before"),
+    "lab-cluster-tests": (*CLUSTER, "kubernetes-e2e"),
+}
+# What the upstream has for these alone (scripts/lab/upstream).
+MORE = {
+    "lab-kubernetes": ("--big",),
+    "lab-cluster-before": ("--with", "before"),
+    "lab-cluster-tests": ("--with", "tests"),
+}
 # What the tool is made of, and what says what the bundle holds.
 TOOL = ("bundler", "manifests", "pyproject.toml", "README.md", "LICENSE")
 SHAPES = (*TOOL, "scripts/lab/manifests", "scripts/lab/recipes", "scripts/lab/roots.toml", "scripts/lab/charts")
@@ -111,7 +121,7 @@ def _key(folder: Path, environment: Mapping[str, str]) -> None:
 @contextmanager
 def _upstream(profile: str) -> Iterator[str]:
     state = ("--state", str(FOLDER / "upstream"))
-    options = ("--empty", "--platform", *(["--big"] if profile in BIG else []))
+    options = ("--empty", "--platform", *MORE.get(profile, ()))
     up = subprocess.run([LAB / "upstream", "up", *state, *options], stdout=subprocess.PIPE, check=False)
     if up.returncode:
         raise SystemExit(up.returncode)
