@@ -115,10 +115,12 @@ def build_go(go: Recipe, architecture: str, target: Path) -> None:
     }
     with tempfile.TemporaryDirectory() as folder:
         Path(folder, "go.mod").write_text("\n".join(lines) + "\n")
-        for name, package in go["packages"].items():
+        builds = [(name, package, ["build"]) for name, package in go.get("packages", {}).items()]
+        builds += [(name, package, ["test", "-c"]) for name, package in go.get("tests", {}).items()]
+        for name, package, verb in builds:
             say(f"go: building {name} for {architecture}")
-            command = ["go", "build", "-trimpath", "-buildvcs=false", "-ldflags", flags, "-o", target / name, package]
-            run(command, cwd=Path(folder), env=environment)
+            options = ["-trimpath", "-buildvcs=false", "-ldflags", flags, "-o", target / name]
+            run(["go", *verb, *options, package], cwd=Path(folder), env=environment)
     for name, copy in go.get("copies", {}).items():
         shutil.copyfile(Path(module(copy["module"], go["require"][copy["module"]])["Dir"], copy["path"]), target / name)
         (target / name).chmod(0o755)

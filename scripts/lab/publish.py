@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 
 from scripts.lab.build import buildable, built
-from scripts.lab.common import ARCHITECTURE, CannotBuild, recipes, say
+from scripts.lab.common import ARCHITECTURE, CannotBuild, Recipe, recipes, say
 from scripts.lab.files import big_files, published
 from scripts.lab.key import public_key
 from scripts.lab.packing import indexes, packed
@@ -24,9 +24,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--state", required=True, type=Path)
     parser.add_argument("--big", action="store_true")
+    parser.add_argument("--with", dest="sets", action="append", default=[], metavar="SET")
     options = parser.parse_args()
-    images, files, charts = made()
-    for recipe in recipes().values() if options.big else ():
+    chosen = {name: recipe for name, recipe in recipes().items() if recipe.get("set") in (None, *options.sets)}
+    images, files, charts = made(chosen)
+    for recipe in chosen.values() if options.big else ():
         files += big_files(recipe.get("big", {}))
     for folder in [*images, *(chart / "storage" for chart in charts)]:
         merge(folder, options.state / "storage", blob)
@@ -46,18 +48,20 @@ def main() -> None:
             print(kind, host)
 
 
-def made() -> tuple[list[Path], list[Path], list[Path]]:
-    """Folders with images, with files, with charts: all that recipes name and this machine can make."""
-    known = recipes().items()
+def made(chosen: Mapping[str, Recipe]) -> tuple[list[Path], list[Path], list[Path]]:
+    """Folders with images, with files, with charts: all that the recipes name and this machine can make."""
+    known = chosen.items()
+    images = [image for recipe in chosen.values() for image in recipe.get("images", {}).values()]
+    needed = {image["root"] for image in images if "root" in image}
     # First what takes minutes. By name, so that downloads (roots) and compilations (programs) come side by side.
-    slow = {f"{name} root": partial(rootfs, name) for name in roots()} | {
+    slow = {f"{name} root": partial(rootfs, name) for name in roots() if name in needed} | {
         f"{name} for {architecture}": partial(built, name, architecture)
         for name, recipe in known
         if buildable(recipe)
         for architecture in recipe.get("architectures", [ARCHITECTURE])
     }
     each(dict(sorted(slow.items())), quiet=True)
-    images = each(
+    folders = each(
         {
             f"image {reference}": partial(wrapped, name, recipe, reference)
             for name, recipe in known
@@ -72,7 +76,7 @@ def made() -> tuple[list[Path], list[Path], list[Path]]:
             for name, chart in recipe.get("charts", {}).items()
         }
     )
-    return images, files, charts
+    return folders, files, charts
 
 
 def each(jobs: Mapping[str, Callable[[], Path]], *, quiet: bool = False) -> list[Path]:

@@ -21,11 +21,23 @@ PROFILES = {path.stem for path in (LAB / "manifests/profiles").glob("*.yaml")}
 # What no bundle of a profile can be without: where one of them cannot be built, the bundle cannot be made.
 SITE = ("helm", "coredns-server")
 CLUSTER = (*SITE, "kubernetes", "containerd", "haproxy-ingress")
-PROGRAMS = {"lab-site": SITE, "lab-cluster": CLUSTER}
-BIG = {"lab-kubernetes"}  # which have stand-ins of real size
+PROGRAMS = {
+    "lab-site": SITE,
+    "lab-cluster": CLUSTER,
+    "lab-cluster-before": (*CLUSTER, "kubernetes-before"),
+    "lab-cluster-tests": (*CLUSTER, "kubernetes-e2e"),
+}
+# What the upstream has for these alone (scripts/lab/upstream).
+MORE = {
+    "lab-kubernetes": ("--big",),
+    "lab-cluster-before": ("--with", "before"),
+    "lab-cluster-tests": ("--with", "tests"),
+}
 # What the tool is made of, and what says what the bundle holds.
 TOOL = ("bundler", "manifests", "charts", "pyproject.toml", "README.md", "LICENSE")
 SHAPES = (*TOOL, "scripts/lab/manifests", "scripts/lab/recipes", "scripts/lab/roots.toml", "scripts/lab/charts")
+# What the upstream is made of: with another, the same names lead to other bytes.
+UPSTREAM = ("scripts/lab/recipes/", "scripts/lab/roots.toml", "scripts/lab/charts/")
 STORY = ("upstream", "lock", "create")
 KEPT = 3  # bundles of a profile, besides those of the last quarter of an hour
 
@@ -46,10 +58,11 @@ def main() -> int:
             return CANNOT_BUILD
     with locked("site-bundle"), tempfile.TemporaryDirectory(prefix="bundle-tool-") as scratch:
         copy = Path(scratch)  # an edit while it runs changes nothing
-        key = key_of(*_copied(copy))
-        target = folder / f"bundle-{key}"
+        files = list(_copied(copy))
+        target = folder / f"bundle-{key_of(*files)}"
         if not target.is_dir():
-            _make(target, options.profile, copy, made[-1] if made else None)
+            upstream = key_of(*(file for file in files if file[0].startswith(UPSTREAM)))
+            _make(target, options.profile, copy, made[-1] if made else None, upstream)
         (target / "site.bundle").touch()
         _prune(folder)
     print(target)
@@ -74,13 +87,14 @@ def _copied(into: Path) -> Iterator[tuple[str, str]]:
         yield str(path.relative_to(into)), hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def _make(target: Path, profile: str, tool: Path, last: Path | None) -> None:
-    """The lock keeps the pins of the one before as long as they hold, the bundle takes its bytes from there."""
+def _make(target: Path, profile: str, tool: Path, last: Path | None, upstream: str) -> None:
+    """The bundle takes its bytes from the one before; the lock keeps its pins if they are of the same upstream."""
     began = time.monotonic()
     manifests = ("--manifests", str(tool / "scripts/lab/manifests"), "--manifests", str(tool / "manifests"))
     with _upstream(profile) as hosts, filled(target) as scratch:
         environment = {**os.environ, "BUNDLE_UPSTREAM": hosts, "PYTHONPATH": str(tool)}
-        if last:
+        (scratch / "upstream").write_text(upstream)
+        if last and (known := last.with_name("upstream")).exists() and known.read_text() == upstream:
             shutil.copyfile(last.with_name("site.lock"), scratch / "site.lock")
         _key(scratch, environment)
         raised = time.monotonic()
@@ -107,7 +121,7 @@ def _key(folder: Path, environment: Mapping[str, str]) -> None:
 @contextmanager
 def _upstream(profile: str) -> Iterator[str]:
     state = ("--state", str(FOLDER / "upstream"))
-    options = ("--empty", "--platform", *(["--big"] if profile in BIG else []))
+    options = ("--empty", "--platform", *MORE.get(profile, ()))
     up = subprocess.run([LAB / "upstream", "up", *state, *options], stdout=subprocess.PIPE, check=False)
     if up.returncode:
         raise SystemExit(up.returncode)

@@ -31,7 +31,7 @@ def test_the_list(run: Run) -> None:
     code, out, _ = run()
     assert code == 0
     rows = {line.split()[0]: line for line in out.splitlines() if line}
-    assert "1.28, 1.36" in rows["kubernetes"]
+    assert "1.28, 1.35, 1.36" in rows["kubernetes"]
     assert rows["seed-2025"].split()[1] == "32"
     facts = json.loads(run("--json")[1])
     assert {each["name"] for each in facts["components"]} > {"kubernetes", "triton", "web"}
@@ -90,7 +90,7 @@ def test_the_schema(run: Run, kind: str) -> None:
     [
         ("kubernets", 2, "Close to it: kubernetes"),
         ("nothing-like-it", 2, "`bundle catalog` lists the names"),
-        ("kubernetes@1.27", 11, "expected kubernetes@1.28, kubernetes@1.36"),
+        ("kubernetes@1.27", 11, "expected kubernetes@1.28, kubernetes@1.35, kubernetes@1.36"),
         ("web@1", 11, "expected web, which has no versions"),
         ("Kubernetes", 11, "expected a name of [a-z0-9.-]"),
         ("default@1", 2, "no component or profile default"),
