@@ -54,6 +54,16 @@ FULL: dict[str, dict[str, Any]] = {
             ],
         },
     },
+    "ingress": {
+        "kind": "daemonset",
+        "hostNetwork": True,
+        "nodeSelector": {"lab.example/edge": "yes"},
+        "tolerations": [{"key": "lab.example/edge", "operator": "Exists"}],
+        "class": {"name": "inside", "default": False},
+        "service": {"address": "10.77.0.100"},
+        "certificate": "ingress/site",
+        "config": {"proxy-body-size": "100m", "nbthread": 8},
+    },
     "local-volumes": {
         "className": "nvme",
         "default": True,
@@ -146,7 +156,9 @@ def test_images_are_full_and_pods_are_bounded(name: str) -> None:
             port = main[probe]["httpGet"]["port"]
             assert isinstance(port, int) or port in ports
         volumes = {volume["name"]: volume for volume in spec.get("volumes", ())}
-        mounts = {m["name"] for c in (*spec.get("initContainers", ()), *spec["containers"]) for m in c["volumeMounts"]}
+        mounts = {
+            m["name"] for c in (*spec.get("initContainers", ()), *spec["containers"]) for m in c.get("volumeMounts", ())
+        }
         assert mounts == volumes.keys()
         for volume in volumes.values():
             if "configMap" in volume:
