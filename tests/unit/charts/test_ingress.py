@@ -80,6 +80,19 @@ def test_global_keys_are_text() -> None:
     assert data == {"proxy-body-size": "100m", "nbthread": "8", "ssl-redirect": "false", "prometheus-port": "9101"}
 
 
+def test_a_line_for_each_request() -> None:
+    objects = made({"accessLog": True, "config": {"syslog-length": 4096}})
+    data = objects.one("ConfigMap", "haproxy-ingress")["data"]
+    assert data == {
+        "prometheus-port": "9101",
+        "syslog-endpoint": "stdout",
+        "syslog-format": "raw",
+        "syslog-length": "4096",
+    }
+    assert "master-worker" in arguments(objects)
+    assert "master-worker" not in arguments(made({}))
+
+
 def test_probes_ask_haproxy_itself() -> None:
     (container,) = made({}).containers()
     ports = {port["name"]: port["containerPort"] for port in container["ports"]}
