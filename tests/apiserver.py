@@ -40,6 +40,12 @@ class Cluster:
         text = yaml.safe_dump_all(objects)
         self.kubectl("apply", "--server-side", "--validate=strict", "--filename", "-", given=text)
 
+    def would_take(self, objects: Iterable[dict[str, Any]]) -> None:
+        """The API takes all of them as they are; nothing is made."""
+        text = yaml.safe_dump_all(objects)
+        words = ("apply", "--server-side", "--dry-run=server", "--validate=strict", "--filename", "-")
+        self.kubectl(*words, given=text)
+
     def account(self, namespace: str, name: str) -> Path:
         """The kubeconfig of a service account."""
         return self.config(self.kubectl("create", "token", name, "--namespace", namespace).strip(), name=name)

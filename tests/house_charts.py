@@ -15,6 +15,75 @@ NAMES = sorted(folder.name for folder in CHARTS.iterdir())
 KUBERNETES = "1.36.3"
 _WORKLOADS = ("Deployment", "DaemonSet")
 
+# What a site sets, as much of it as there is.
+FULL: dict[str, dict[str, Any]] = {
+    "cluster-dns": {
+        "cluster": {
+            "domain": "k8s.lab.example",
+            "networks": ["10.96.0.0/16", "10.244.0.0/16", "fd00:96::/112"],
+            "addresses": ["10.96.0.10", "fd00:96::a"],
+        },
+        "site": {"zones": ["lab.example", "10.77.0.0/24", "fd77::/64"], "resolvers": ["10.77.0.11", "fd77::12"]},
+        "upstream": ["10.77.0.53"],
+        "replicas": 5,
+        "antiAffinity": "required",
+        "nodeSelector": {"lab.example/dns": "yes"},
+        "cache": {"enabled": True, "addresses": ["169.254.20.10", "fd77:fe::10"]},
+    },
+    "address-pools": {
+        "pools": [
+            {"name": "main", "addresses": ["10.77.0.200-10.77.0.239", "fd77::200/123"]},
+            {"name": "ingress", "addresses": ["10.77.0.100/32"], "autoAssign": False},
+        ],
+        "l2": {"interfaces": ["eth0"], "nodeSelector": {"lab.example/edge": "yes"}},
+        "bgp": {
+            "asn": 64500,
+            "peers": [
+                {"name": "left", "address": "10.77.0.1", "asn": 64501},
+                {
+                    "name": "right",
+                    "address": "fd77::1",
+                    "asn": 4200000001,
+                    "port": 1179,
+                    "holdTime": "90s",
+                    "multiHop": True,
+                    "nodeSelector": {"lab.example/rack": "r1"},
+                    "secret": "right",
+                },
+            ],
+        },
+    },
+    "ingress": {
+        "kind": "daemonset",
+        "hostNetwork": True,
+        "nodeSelector": {"lab.example/edge": "yes"},
+        "tolerations": [{"key": "lab.example/edge", "operator": "Exists"}],
+        "class": {"name": "inside", "default": False},
+        "service": {"address": "10.77.0.100"},
+        "certificate": "ingress/site",
+        "config": {"proxy-body-size": "100m", "nbthread": 8},
+    },
+    "local-volumes": {
+        "className": "nvme",
+        "default": True,
+        "fsType": "xfs",
+        "volumes": [
+            {"host": "node3", "path": "/dev/disk/by-id/nvme-eui.0025385b2140b0f3", "size": "3500Gi"},
+            {"host": "node4", "path": "/dev/disk/by-id/nvme-eui.0025385b2140b0f4", "size": "3500Gi", "fsType": "ext4"},
+            {"host": "node4", "path": "/dev/disk/by-id/nvme-eui.0025385b2140b0f5", "size": "1Ti", "mode": "Block"},
+            {"host": "node4", "path": "/srv/volumes/one", "size": "100Gi"},
+        ],
+    },
+    "flannel": {
+        "networks": ["10.244.0.0/16", "fd00:244::/56"],
+        "mtu": 9000,
+        "directRouting": True,
+        "interfaces": ["ens2f0", "eth0"],
+        "reach": "10.77.0.100",
+        "nftables": True,
+    },
+}
+
 
 class NotRendered(AssertionError):
     """Helm's own words."""
