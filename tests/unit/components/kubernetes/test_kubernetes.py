@@ -1,0 +1,276 @@
+"""The cluster's steps: who makes it and who joins, what kubeadm is told, what charts are applied, in plans."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import yaml
+
+from bundler.components import components, settings_parsers
+from bundler.components.kubernetes.charts import RELEASES, Deployed, Release, merged
+from bundler.components.kubernetes.kubeadm import cluster_text, join_text
+from bundler.components.kubernetes.nodes import NODE, Member, Node
+from bundler.components.kubernetes.pki import endpoint, joining, shared_files
+from bundler.components.kubernetes.runtime import carried_files, configuration
+from bundler.errors import FactUnknown, InvalidDocument, NotCarried
+from bundler.model.asked import Asked
+from bundler.model.digest import Digest
+from bundler.model.lock import LockedChart
+from bundler.model.reference import Reference
+from bundler.model.secret import Secret
+from bundler.model.site_parser import parse_site
+from bundler.plan.stack import stack_of
+from bundler.secrets.certificates import certificate_facts, is_issued_by
+from bundler.steps.facts import Fact, Facts
+from bundler.steps.step import Goal
+from tests.goals import goal_of, release
+
+SITE = """\
+site: lab
+domain: lab.example
+hosts:
+- {name: n1, address: 10.77.0.11, roles: [site, control-plane]}
+- {name: n2, address: 10.77.0.12, roles: [control-plane]}
+- {name: n3, address: 10.77.0.13, roles: [control-plane, worker]}
+- {name: n4, address: 10.77.0.14, roles: [worker]}
+networks:
+- {name: main, subnet: 10.77.0.0/20}
+vips: {api: 10.77.0.100}
+"""
+PAUSE = "registry.k8s.io/pause:3.10.2"
+JOINED, BEGUN, BARE = Node(joined=True, begun=True), Node(begun=True), Node()
+
+
+def asked(component: str, **more: Any) -> Asked:
+    nothing = ("images", "revealed", "charts", "wheels", "packages", "files", "provides", "tools", "silences")
+    return Asked(**{**dict.fromkeys(nothing, ()), "component": component, "version": "", **more})
+
+
+def goal_with(goal: Goal, settings: str = "{}", version: str = "1.36.3", site: str = SITE) -> Goal:
+    text = f"{site}components: {{kubernetes: {settings}}}\n"
+    parts = (
+        asked("kubernetes", provides=(("kubernetes", version),), revealed=(Reference.parse(PAUSE),)),
+        asked("containerd", provides=(("containerd", "2.2.9"),)),
+    )
+    lock = replace(goal.lock, asked=parts)
+    parsed = parse_site(text, file="site.yaml", components=settings_parsers())
+    return replace(goal, site=parsed, text=text, lock=lock, _made={})
+
+
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory: pytest.TempPathFactory) -> Goal:
+    return goal_of(release(tmp_path_factory.mktemp("release")), settings_parsers())
+
+
+@pytest.fixture
+def goal(plain: Goal) -> Goal:
+    return goal_with(plain)
+
+
+def facts_of(nodes: Mapping[str, Node]) -> Facts:
+    answers: dict[str, dict[Fact[Any], Any]] = {name: {NODE: node} for name, node in nodes.items()}
+    return Facts(answers)
+
+
+# what each host says, and what is done on each
+PARTS: list[tuple[dict[str, Node], dict[str, str]]] = [
+    (dict.fromkeys(("n1", "n2", "n3", "n4"), BARE), {"n1": "make", "n2": "join", "n3": "join", "n4": "join"}),
+    (dict.fromkeys(("n1", "n2", "n3", "n4"), JOINED), {}),
+    ({"n1": BEGUN, "n2": BARE, "n3": BARE, "n4": BARE}, {"n1": "make", "n2": "join", "n3": "join", "n4": "join"}),
+    # The first was replaced: the others have the cluster, and it joins.
+    ({"n1": BARE, "n2": JOINED, "n3": JOINED, "n4": JOINED}, {"n1": "join"}),
+    ({"n1": BARE, "n2": BEGUN, "n3": JOINED, "n4": JOINED}, {"n1": "join", "n2": "join"}),
+    ({"n1": JOINED, "n2": BEGUN, "n3": BARE, "n4": JOINED}, {"n2": "join", "n3": "join"}),
+]
+
+
+@pytest.mark.parametrize(("nodes", "expected"), PARTS)
+def test_who_makes_the_cluster_and_who_joins(goal: Goal, nodes: dict[str, Node], expected: dict[str, str]) -> None:
+    facts = facts_of(nodes)
+    found = {
+        host.name: action.target.split()[0]
+        for host in goal.site.hosts
+        for action in Member(goal=goal, host=host).wanted(facts.of(host.name))
+    }
+    assert found == expected
+
+
+def test_nobody_makes_a_second_cluster_beside_one_that_is_out_of_sight(goal: Goal) -> None:
+    facts = facts_of({"n1": BARE, "n2": BARE})
+    with pytest.raises(FactUnknown) as caught:
+        list(Member(goal=goal, host=goal.site.host("n1")).wanted(facts.of("n1")))
+    assert caught.value.host == "n3"
+
+
+def test_what_was_cut_off_goes_on(goal: Goal) -> None:
+    (anew,) = Member(goal=goal, host=goal.site.host("n1")).wanted(
+        facts_of({"n1": BEGUN, "n2": BARE, "n3": BARE}).of("n1")
+    )
+    text = anew.script().text
+    assert "FileAvailable--etc-kubernetes-manifests-etcd.yaml" in text
+    assert "SystemVerification" not in text
+    (first,) = Member(goal=goal, host=goal.site.host("n1")).wanted(
+        facts_of(dict.fromkeys(("n1", "n2", "n3"), BARE)).of("n1")
+    )
+    assert "--ignore-preflight-errors" not in first.script().text
+
+
+def test_joining_is_by_a_certificate_of_a_day(goal: Goal) -> None:
+    (join,) = Member(goal=goal, host=goal.site.host("n4")).wanted(facts_of({"n4": BARE}).of("n4"))
+    assert isinstance(join.stdin, Secret)  # type: ignore[attr-defined]
+    config = yaml.safe_load(joining(goal).reveal())
+    assert config["clusters"][0]["cluster"]["server"] == "https://10.77.0.100:8443"
+    assert joining(goal) == joining(goal), "once a run"
+
+
+def test_all_control_planes_have_the_same_authorities(goal: Goal) -> None:
+    files = {file.path.removeprefix("/etc/kubernetes/pki/"): file for file in shared_files(goal)}
+    again = {file.path.removeprefix("/etc/kubernetes/pki/"): file for file in shared_files(replace(goal, _made={}))}
+    assert {name: file.digest for name, file in files.items()} == {name: file.digest for name, file in again.items()}
+    for name, file in files.items():
+        secret = name.endswith(".key")
+        assert isinstance(file.content, Secret) == secret
+        assert file.mode == (0o600 if secret else 0o644)
+    certificates = [file.content for name, file in files.items() if name.endswith(".crt")]
+    assert len(certificates) == 3
+    for one in certificates:
+        assert isinstance(one, str)
+        assert certificate_facts(one) is not None
+        assert [is_issued_by(one, other) for other in certificates if isinstance(other, str)].count(True) == 1
+
+
+def test_what_kubeadm_is_told(goal: Goal) -> None:
+    documents = {each["kind"]: each for each in yaml.safe_load_all(cluster_text(goal, goal.site.host("n3")))}
+    assert set(documents) == {
+        "InitConfiguration",
+        "ClusterConfiguration",
+        "KubeletConfiguration",
+        "KubeProxyConfiguration",
+    }
+    init, cluster, kubelet = (documents[f"{name}Configuration"] for name in ("Init", "Cluster", "Kubelet"))
+    assert init["localAPIEndpoint"] == {"advertiseAddress": "10.77.0.13", "bindPort": 6443}
+    assert init["nodeRegistration"]["taints"] == [], "a control plane that is a worker too takes pods"
+    assert init["skipPhases"] == ["addon/coredns"]
+    assert cluster["kubernetesVersion"] == "v1.36.3"
+    assert cluster["controlPlaneEndpoint"] == "10.77.0.100:8443"
+    assert "10.77.0.100" in cluster["apiServer"]["certSANs"]
+    assert {"name": "profiling", "value": "false"} in cluster["apiServer"]["extraArgs"]
+    assert kubelet["clusterDNS"] == ["169.254.20.10", "10.96.0.10"]
+    assert "failCgroupV1" not in kubelet
+    (join,) = yaml.safe_load_all(join_text(goal, goal.site.host("n4")))
+    assert "controlPlane" not in join
+    (join,) = yaml.safe_load_all(join_text(goal, goal.site.host("n2")))
+    assert join["controlPlane"]["localAPIEndpoint"]["advertiseAddress"] == "10.77.0.12"
+    assert [taint["effect"] for taint in join["nodeRegistration"]["taints"]] == ["NoSchedule"]
+
+
+def test_an_older_kubernetes_is_told_in_its_own_words(plain: Goal) -> None:
+    goal = goal_with(plain, version="1.28.15", settings="{cgroup_v1: true}")
+    init, cluster, kubelet, _ = yaml.safe_load_all(cluster_text(goal, goal.site.host("n1")))
+    assert init["apiVersion"] == cluster["apiVersion"] == "kubeadm.k8s.io/v1beta3"
+    assert cluster["apiServer"]["extraArgs"]["profiling"] == "false"
+    assert "encryptionAlgorithm" not in cluster
+    assert "failCgroupV1" not in kubelet, "it does not know the word"
+
+
+def test_without_a_virtual_address_there_is_one_control_plane(plain: Goal) -> None:
+    alone = "\n".join(
+        line for line in SITE.splitlines() if "n2" not in line and "n3" not in line and "vips" not in line
+    )
+    goal = goal_with(plain, site=f"{alone}\n")
+    assert endpoint(goal) == "10.77.0.11:6443"
+
+
+def test_the_runtime_is_told_which_pause_image(goal: Goal, plain: Goal) -> None:
+    assert f'sandbox = "{PAUSE}"' in configuration(goal)
+    assert "SystemdCgroup = true" in configuration(goal)
+    assert "SystemdCgroup = false" in configuration(goal_with(plain, "{cgroup_driver: cgroupfs}"))
+    nothing = replace(goal, lock=replace(goal.lock, asked=()), _made={})
+    with pytest.raises(NotCarried):
+        configuration(nothing)
+
+
+SETTINGS = [
+    ("{pods: 10.96.0.0/16}", "which overlaps 10.96.0.0/16"),
+    ("{services: 10.0.0.0/8, pods: 192.168.0.0/16}", "a /12 or a smaller subnet"),
+    ("{proxy: userspace}", "one of iptables, nftables, ipvs"),
+    ("{entry_port: 0}", "a port from 1 to 65535"),
+    ("{unknown: 1}", "unknown"),
+]
+
+
+@pytest.mark.parametrize(("text", "said"), SETTINGS)
+def test_wrong_settings(plain: Goal, text: str, said: str) -> None:
+    with pytest.raises(InvalidDocument) as caught:
+        goal_with(plain, text)
+    assert said in caught.value.detail
+
+
+CHART = LockedChart(
+    chart="flannel",
+    version="1.0.0",
+    repository="file:flannel",
+    url="",
+    digest=Digest.of(b"chart"),
+    size=5,
+    metadata="{}",
+    provenance=None,
+    manifest=None,
+    config=None,
+    dependencies=(),
+)
+
+
+def a_release(goal: Goal, values: str = "{}") -> Release:
+    return Release(goal=goal, chart=CHART, name="flannel", namespace="kube-system", values=values)
+
+
+def test_a_chart_is_applied_by_what_is_in_it(goal: Goal) -> None:
+    chart = a_release(goal)
+    said = "\n".join(
+        (
+            f"kube-system|flannel|9|superseded|{chart.content}",
+            f"kube-system|flannel|10|deployed|{chart.content}",
+            "other|flannel|11|failed|",
+        )
+    )
+    known = RELEASES.reading(said)
+    assert known == {
+        "kube-system/flannel": Deployed(status="deployed", content=chart.content),
+        "other/flannel": Deployed(status="failed", content=""),
+    }
+    facts = Facts({"n1": {RELEASES: known}}).of("n1")
+    assert list(chart.wanted(facts)) == []
+    assert list(chart.versions(facts)) == ["flannel 1.0.0"]
+    (other,) = a_release(goal, '{"networks": []}').wanted(facts)
+    assert other.reason == "its chart or values differ"
+    for status, reason in (
+        ("pending-upgrade", "its last change is pending-upgrade"),
+        ("failed", "its last change is failed"),
+    ):
+        broken = {"kube-system/flannel": Deployed(status=status, content=chart.content)}
+        (again,) = chart.wanted(Facts({"n1": {RELEASES: broken}}).of("n1"))
+        assert again.reason == reason
+    (first,) = chart.wanted(Facts({"n1": {RELEASES: {}}}).of("n1"))
+    assert (first.target, first.reason) == ("apply chart flannel 1.0.0 as kube-system/flannel", "it is not there")
+    assert CHART.digest.hex in first.script().text
+
+
+def test_values_are_merged_as_helm_does() -> None:
+    values = {"a": {"b": 1, "c": {"d": 2}}, "list": [1, 2], "kept": True}
+    own = {"a": {"c": {"d": 3}}, "list": [4]}
+    assert merged(values, own) == {"a": {"b": 1, "c": {"d": 3}}, "list": [4], "kept": True}
+    assert values["a"] == {"b": 1, "c": {"d": 2}}, "what was given stays as it is"
+
+
+def test_a_release_without_a_cluster_has_no_steps_of_one(plain: Goal) -> None:
+    parts = tuple(each for each in components() if not each.catalog)
+    names = {place.component for place in stack_of(components()).of(parts)}
+    assert "kubernetes" not in names
+    assert "base" in names
+
+
+def test_a_file_of_the_release_is_fetched_by_who_does_not_have_it(goal: Goal) -> None:
+    assert carried_files(goal, goal.site.host("n1")).url == ""
+    assert carried_files(goal, goal.site.host("n4")).url == "https://repo.lab.example/files"
