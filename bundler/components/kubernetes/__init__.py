@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from bundler.components.kubernetes.charts import HELM
 from bundler.components.kubernetes.entry import ADDRESS_UNIT, PACKAGES, PROXY_UNIT, FloatingAddress, proxy
+from bundler.components.kubernetes.health import HEALTH, KUBELET, NODES
 from bundler.components.kubernetes.kubeadm import (
     CONFIG,
     JOIN_CONFIG,
@@ -28,8 +29,6 @@ from bundler.steps.render import render
 from bundler.steps.resources import File, Resource, Service
 from bundler.steps.step import Component, Goal, Step
 
-KUBELET = "kubelet.service"
-NODES = (CONTROL_PLANE, "worker")
 RUNTIME, PROGRAMS, ENTRY = "kubernetes/runtime", "kubernetes/programs", "kubernetes/entry"
 CONTROL, WORKER = f"kubernetes/{CONTROL_PLANE}", "kubernetes/worker"
 _TOOLS = ("conntrack", "ethtool", "iproute2", "iptables", "mount", "socat", "util-linux")
@@ -115,6 +114,7 @@ COMPONENT = Component(
     ),
     settings=parse_settings,
     schema=SCHEMA,
+    health=HEALTH,
     units=(RUNTIME_UNIT, KUBELET, PROXY_UNIT, ADDRESS_UNIT),
     roles=NODES,
 )

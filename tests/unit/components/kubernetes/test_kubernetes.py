@@ -8,7 +8,9 @@ import pytest
 import yaml
 
 from bundler.components import components, settings_parsers
+from bundler.components.kubernetes import COMPONENT
 from bundler.components.kubernetes.charts import RELEASES, Deployed, Release, merged
+from bundler.components.kubernetes.health import READY
 from bundler.components.kubernetes.kubeadm import cluster_text, join_text
 from bundler.components.kubernetes.nodes import NODE, Member, Node
 from bundler.components.kubernetes.pki import endpoint, joining, shared_files
@@ -22,7 +24,7 @@ from bundler.model.secret import Secret
 from bundler.model.site_parser import parse_site
 from bundler.plan.stack import stack_of
 from bundler.secrets.certificates import certificate_facts, is_issued_by
-from bundler.steps.facts import Fact, Facts
+from bundler.steps.facts import Fact, Facts, Unasked, UnitFact, UnitState
 from bundler.steps.step import Goal
 from tests.goals import goal_of, release
 
@@ -274,3 +276,34 @@ def test_a_release_without_a_cluster_has_no_steps_of_one(plain: Goal) -> None:
 def test_a_file_of_the_release_is_fetched_by_who_does_not_have_it(goal: Goal) -> None:
     assert carried_files(goal, goal.site.host("n1")).url == ""
     assert carried_files(goal, goal.site.host("n4")).url == "https://repo.lab.example/files"
+
+
+Answers = Mapping[str, Mapping[Fact[Any], Any]]
+
+
+def found(goal: Goal, check: str, answers: Answers) -> list[str]:
+    (health,) = (each for each in COMPONENT.health if each.name == f"kubernetes: {check}")
+    hosts = [host for host in goal.site.hosts if health.on(host)]
+    return [f"{finding.host}: {finding.found}" for finding in health.judge(goal, hosts, Facts(answers))]
+
+
+def test_what_the_cluster_thinks_of_its_hosts(goal: Goal) -> None:
+    well = dict.fromkeys(("n1", "n2", "n3", "n4"), "True")
+    down = Unasked("the connection was refused")
+    assert found(goal, "nodes", {"n1": {READY: well}, "n2": {}, "n3": {}}) == []
+    half: Answers = {"n1": {READY: down}, "n2": {READY: {**well, "n4": "Unknown"}}, "n3": {}}
+    assert found(goal, "nodes", half) == ["n4: the cluster has n4 as not ready"]
+    gone = {name: state for name, state in well.items() if name != "n3"}
+    assert found(goal, "nodes", {"n1": {READY: gone}, "n2": {}, "n3": {}}) == ["n3: n3 is not one of the cluster's"]
+    silent: Answers = {name: {READY: down} for name in ("n1", "n2", "n3")}
+    assert found(goal, "nodes", silent) == ["n1: no control plane answers: n1: the connection was refused"]
+
+
+def test_services_of_the_clusters_hosts(goal: Goal) -> None:
+    up = UnitState(load="loaded", active="active", sub="running")
+    units = ("containerd", "kubelet", "bundle-api-haproxy", "bundle-api-keepalived")
+    well: dict[Fact[Any], Any] = {UnitFact(unit=f"{unit}.service"): up for unit in units}
+    answers = dict.fromkeys(("n1", "n2", "n3", "n4"), well)
+    assert found(goal, "services", answers) == []
+    failed = {**well, UnitFact(unit="kubelet.service"): replace(up, active="failed", sub="failed")}
+    assert found(goal, "services", {**answers, "n4": failed}) == ["n4: it is failed (failed): kubelet.service"]

@@ -1,0 +1,108 @@
+"""Three control planes and two workers, from bare hosts to a cluster by one command, out of one file."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib.resources import files
+from typing import Any
+
+import pytest
+
+from bundler.model.lock import Lock
+from bundler.model.lock_parser import parse_lock
+from tests.campaign_site import SHARED_KERNEL, Office, outward
+from tests.nodes import Lab, lab_of, site_bundle
+
+ROLES = {
+    "n1": ["site", "control-plane"],
+    "n2": ["control-plane"],
+    "n3": ["control-plane"],
+    "n4": ["worker"],
+    "n5": ["worker"],
+}
+ADMIN = "/etc/kubernetes/admin.conf"
+# What containers that play machines on this kernel cannot have.
+NESTED = "kubernetes: {nested: true, cgroup_driver: cgroupfs, cgroup_v1: true}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cluster:
+    lab: Lab
+    office: Office
+    lock: Lock
+
+    def kubectl(self, words: str, *, on: str = "n1") -> str:
+        return self.lab.run(on, f"kubectl --kubeconfig {ADMIN} {words}")
+
+    def get(self, words: str) -> list[dict[str, Any]]:
+        return list(json.loads(self.kubectl(f"get {words} -o json"))["items"])
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    folder = tmp_path_factory.mktemp("site")
+    with lab_of(5) as lab:
+        bundle = site_bundle(profile="lab-cluster")
+        office = Office(lab=lab, folder=folder / "office", bundle=bundle)
+        office.folder.mkdir()
+        subnet = lab.nodes[0].address.rpartition(".")[0]
+        pools = f"metallb: {{pools: [{{name: main, addresses: [{subnet}.200-{subnet}.209]}}]}}"
+        components = f"{SHARED_KERNEL.removesuffix('}')}, {NESTED}, {pools}}}"
+        office.write_site(roles=ROLES, components=components, more=f"vips: {{api: {subnet}.100}}")
+        said = office.apply("--quiet")
+        print(f"\nfrom bare hosts to a cluster: {len(office.ended())} actions in {said.seconds:.0f} s")
+        lock = bundle.path.with_name("site.lock")
+        yield Cluster(lab=lab, office=office, lock=parse_lock(lock.read_text(), file=str(lock)))
+
+
+def test_all_hosts_are_ready_and_a_second_run_does_nothing(cluster: Cluster) -> None:
+    nodes = cluster.get("nodes")
+    assert {node["metadata"]["name"] for node in nodes} == set(ROLES)
+    for node in nodes:
+        (ready,) = (each for each in node["status"]["conditions"] if each["type"] == "Ready")
+        assert ready["status"] == "True", node["metadata"]["name"]
+    again = cluster.office.apply("--json")
+    assert again.json()["actions"] == 0
+    print(f"\na second run: {again.seconds:.1f} s")
+    assert cluster.office.run("health").code == 0
+
+
+def test_every_image_on_every_host_is_one_of_the_lock(cluster: Cluster) -> None:
+    known = {str(blob.digest) for image in cluster.lock.images for blob in (image.root, *image.blobs)}
+    for name in ROLES:
+        seen = cluster.lab.run(name, "ctr -n k8s.io images ls | awk 'NR > 1 { print $3 }' | sort -u").split()
+        assert seen
+        assert set(seen) <= known
+
+
+def test_names_from_every_host_by_its_cache_and_by_the_service(cluster: Cluster) -> None:
+    """The cluster's names, the site's own, and at once that there is no other."""
+    program = files("bundler.components.dns").joinpath("probe.py").read_bytes()
+    service, site, unknown = (
+        f"{name}/A" for name in ("kubernetes.default.svc.cluster.local", "n1.lab.example", "x.org")
+    )
+    for host in ROLES:
+        for server in ("169.254.20.10", "10.96.0.10"):
+            said = json.loads(cluster.lab.run(host, f"python3 - {server} 53 {service} {site} {unknown}", stdin=program))
+            print(f"\n{host} {server}: {said}")
+            assert [(said[name]["rcode"], said[name]["answers"]) for name in (service, site)] == [(0, 1), (0, 1)]
+            assert said[unknown]["rcode"] == 3, "NXDOMAIN"
+
+
+def test_the_way_in_from_outside_the_cluster(cluster: Cluster) -> None:
+    """An address of the pool answers on the site's network, where no pod is."""
+    (service,) = (each for each in cluster.get("services -A") if each["spec"]["type"] == "LoadBalancer")
+    (address,) = (each["ip"] for each in service["status"]["loadBalancer"]["ingress"])
+    # The controller has no Ingress yet: its default answer is 404, and it is its own.
+    code = cluster.lab.run("n1", f"curl -s -o /dev/null -w '%{{http_code}}' http://{address}/")
+    assert code == "404"
+
+
+def test_metrics_of_every_host(cluster: Cluster) -> None:
+    """By certificates of the cluster's authority: nothing is taken unseen."""
+    lines = cluster.kubectl("top nodes --no-headers").splitlines()
+    assert {line.split()[0] for line in lines} == set(ROLES)
+
+
+def test_nothing_has_asked_the_outside(cluster: Cluster) -> None:
+    assert outward(cluster.lab) == []
