@@ -54,6 +54,7 @@ def test_one_on_each_of_some_nodes() -> None:
             {"class": {"name": "inside", "default": False}},
             {"ingress-class": "inside", "watch-ingress-without-class": "false"},
         ),
+        ({"service": {"address": "10.77.0.100"}}, {"publish-address": "10.77.0.100"}),
         ({"certificate": "ingress/site"}, {"default-ssl-certificate": "ingress/site"}),
         ({"refusedSnippets": "server"}, {"disable-config-keywords": "server"}),
     ],
