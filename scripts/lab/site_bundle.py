@@ -25,7 +25,7 @@ PROGRAMS = {
     "lab-site": SITE,
     "lab-cluster": CLUSTER,
     "lab-cluster-before": (*CLUSTER, "kubernetes-before"),
-    "lab-cluster-tests": (*CLUSTER, "kubernetes-e2e"),
+    "lab-cluster-tests": (*CLUSTER, "agnhost"),
 }
 # What the upstream has for these alone (scripts/lab/upstream).
 MORE = {
