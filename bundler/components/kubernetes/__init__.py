@@ -6,6 +6,7 @@ the first of which makes the cluster; then all workers at once.
 
 from collections.abc import Sequence
 
+from bundler.components.kubernetes import preflight
 from bundler.components.kubernetes.charts import HELM
 from bundler.components.kubernetes.entry import ADDRESS_UNIT, PACKAGES, PROXY_UNIT, FloatingAddress, proxy
 from bundler.components.kubernetes.health import HEALTH, KUBELET, NODES
@@ -114,6 +115,7 @@ COMPONENT = Component(
     ),
     settings=parse_settings,
     schema=SCHEMA,
+    preflight=(preflight.SITE, preflight.HOSTS),
     health=HEALTH,
     units=(RUNTIME_UNIT, KUBELET, PROXY_UNIT, ADDRESS_UNIT),
     roles=NODES,

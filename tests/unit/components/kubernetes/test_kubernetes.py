@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from bundler.components import components, settings_parsers
-from bundler.components.kubernetes import COMPONENT
+from bundler.components.kubernetes import COMPONENT, preflight
 from bundler.components.kubernetes.charts import RELEASES, Deployed, Release, merged
 from bundler.components.kubernetes.health import READY
 from bundler.components.kubernetes.kubeadm import cluster_text, join_text
@@ -307,3 +307,42 @@ def test_services_of_the_clusters_hosts(goal: Goal) -> None:
     assert found(goal, "services", answers) == []
     failed = {**well, UnitFact(unit="kubelet.service"): replace(up, active="failed", sub="failed")}
     assert found(goal, "services", {**answers, "n4": failed}) == ["n4: it is failed (failed): kubelet.service"]
+
+
+WORKER = "- {name: n4, address: 10.77.0.14, roles: [worker]}\n"
+THREE = "- {name: n3, address: 10.77.0.13, roles: [control-plane, worker]}\n"
+# what becomes of site.yaml, the settings, and what is found
+SITES: list[tuple[tuple[str, str], str, list[str]]] = [
+    (("", ""), "{}", []),
+    (("vips: {api: 10.77.0.100}\n", ""), "{}", ["3 control planes have no address in common"]),
+    ((THREE, ""), "{}", ["warning: the number of control planes is even: 2"]),
+    ((", worker]}\n" + WORKER, "]}\n"), "{}", ["warning: no host has the role worker"]),
+    (("control-plane", "storage"), "{}", ["no host has the role control-plane"]),
+    (("", ""), "{entry_port: 6443}", ["components.kubernetes.entry_port is 6443"]),
+    (("", ""), "{pods: 10.77.8.0/21}", ["pods are in 10.77.8.0/21, which overlaps the network main, 10.77.0.0/20"]),
+]
+
+
+@pytest.mark.parametrize(("change", "settings", "expected"), SITES)
+def test_what_in_a_site_makes_no_cluster(
+    plain: Goal, change: tuple[str, str], settings: str, expected: list[str]
+) -> None:
+    goal = goal_with(plain, settings, site=SITE.replace(*change))
+    judged = preflight.SITE.judge(goal, goal.site.hosts, Facts({}))
+    assert [f"{'warning: ' if each.warning else ''}{each.found}" for each in judged] == expected
+
+
+@pytest.mark.parametrize(
+    ("kind", "settings", "version", "refused"),
+    [
+        ("cgroup2fs", "{}", "1.36.3", False),
+        ("tmpfs", "{}", "1.36.3", True),
+        ("tmpfs", "{cgroup_v1: true}", "1.36.3", False),
+        ("tmpfs", "{}", "1.34.0", False),
+    ],
+)
+def test_hosts_that_kubernetes_refuses(plain: Goal, kind: str, settings: str, version: str, refused: bool) -> None:
+    goal = goal_with(plain, settings, version=version)
+    hosts = [goal.site.host("n4")]
+    found = list(preflight.HOSTS.judge(goal, hosts, Facts({"n4": {preflight.CGROUP: kind}})))
+    assert [finding.host for finding in found] == (["n4"] if refused else [])
