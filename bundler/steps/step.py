@@ -94,7 +94,7 @@ class Step:
 
     `after` are steps of the same host that come before it, `needs` are steps that must be done on all their hosts. A
     `last` step comes after all others of its host. A `rolling` step is done on one host at a time, in the site's order;
-    where it fails the hosts behind are left as they are.
+    where it fails the hosts behind are left as they are. `when` says by a host's answers whether it is for it now.
     """
 
     name: str
@@ -104,6 +104,7 @@ class Step:
     needs: tuple[str, ...] = ()
     last: bool = False
     rolling: bool = False
+    when: Callable[[HostFacts], bool] = lambda facts: True
 
     def on(self, host: SiteHost) -> bool:
         return host.is_among(self.roles)
@@ -114,6 +115,8 @@ class Step:
 
     def wanted(self, goal: Goal, host: SiteHost, facts: HostFacts) -> list[Action]:
         """What is missing on this host; no action means that it is so already."""
+        if not self.when(facts):
+            return []
         return [action for resource in self.resources(goal, host) for action in resource.wanted(facts)]
 
     def unwanted(self, goal: Goal, host: SiteHost, facts: HostFacts, *, purge: bool) -> list[Action]:

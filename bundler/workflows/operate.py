@@ -119,12 +119,14 @@ def component_of(name: str) -> Component:
 
 
 def _restarts(component: Component, deployed: Deployment, host: SiteHost) -> Iterator[Unit]:
+    seen: set[str] = set()
     for step in component.steps if component in deployed.goal.components else ():
-        services = step.resources(deployed.goal, host) if step.on(host) else ()
+        resources = step.resources(deployed.goal, host) if step.on(host) else ()
+        services = {each.unit: each for each in resources if isinstance(each, Service) and each.unit not in seen}
+        seen.update(services)
         actions = tuple(
             StartUnit(unit=each.unit, stamp=each.stamp, ports=each.ports, timeout=each.timeout, reason="asked for")
-            for each in services
-            if isinstance(each, Service)
+            for each in services.values()
         )
         if actions:
             yield Unit(host=host.name, step=step.name, actions=actions)

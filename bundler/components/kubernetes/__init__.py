@@ -1,7 +1,8 @@
 """Kubernetes by kubeadm: control planes behind a virtual address of the site, and workers.
 
 The order: the container runtime; programs and what they read; the API's address; control planes one after the other,
-the first of which makes the cluster; then all workers at once.
+the first of which makes the cluster; then all workers at once. What
+is a worker already is kept as it should be, one after the other (`kubernetes/worker-kept`).
 """
 
 from collections.abc import Sequence
@@ -19,42 +20,45 @@ from bundler.components.kubernetes.kubeadm import (
     join_text,
     server_files,
 )
-from bundler.components.kubernetes.nodes import Member
+from bundler.components.kubernetes.nodes import NODE, Member
 from bundler.components.kubernetes.pki import API_VIP, CONTROL_PLANE, control_planes, kubelet_leaf, shared_files
 from bundler.components.kubernetes.runtime import BIN, RUNTIME_UNIT, carried_files, runtime, version_of
 from bundler.components.kubernetes.settings import SCHEMA, parse_settings
+from bundler.components.kubernetes.upgrade import Returned, Upgraded
 from bundler.components.registry.masked import Masked
 from bundler.components.store.programs import Programs
 from bundler.model.site import SiteHost
+from bundler.steps.facts import HostFacts
 from bundler.steps.render import render
 from bundler.steps.resources import File, Resource, Service
 from bundler.steps.step import Component, Goal, Step
 
 RUNTIME, PROGRAMS, ENTRY = "kubernetes/runtime", "kubernetes/programs", "kubernetes/entry"
-CONTROL, WORKER = f"kubernetes/{CONTROL_PLANE}", "kubernetes/worker"
+CONTROL, WORKER, KEPT = f"kubernetes/{CONTROL_PLANE}", "kubernetes/worker", "kubernetes/worker-kept"
 _TOOLS = ("conntrack", "ethtool", "iproute2", "iptables", "mount", "socat", "util-linux")
 
 
 def _programs(goal: Goal, host: SiteHost) -> Sequence[Resource]:
     carried = {deb.package for deb in goal.lock.debs}
-    programs = [
-        Programs(
-            name=name,
-            file=goal.file("kubernetes", name),
-            members=(("", f"{BIN}/{name}"),),
-            source=carried_files(goal, host),
-            proof="version" if name == "kubeadm" else "version --client" if name == "kubectl" else "--version",
-            version=version_of(goal, "kubernetes"),
-        )
-        for name in ("kubeadm", "kubelet", "kubectl")
-    ]
     leaf = kubelet_leaf(goal, host)
     return (
         goal.packages("kubernetes", *(name for name in _TOOLS if name in carried)),
-        *programs,
+        _program(goal, host, "kubeadm", "version"),
+        _program(goal, host, "kubectl", "version --client"),
         File(path=KUBELET_CERTIFICATE, content=leaf.certificate),
         File(path=KUBELET_KEY, content=leaf.key, mode=0o600),
         File(path=JOIN_CONFIG, content=join_text(goal, host)),
+    )
+
+
+def _program(goal: Goal, host: SiteHost, name: str, proof: str) -> Programs:
+    return Programs(
+        name=name,
+        file=goal.file("kubernetes", name),
+        members=(("", f"{BIN}/{name}"),),
+        source=carried_files(goal, host),
+        proof=proof,
+        version=version_of(goal, "kubernetes"),
     )
 
 
@@ -93,12 +97,25 @@ def _worker(goal: Goal, host: SiteHost) -> Sequence[Resource]:
     return () if host in control_planes(goal) else _member(goal, host)
 
 
+def _joined(facts: HostFacts) -> bool:
+    return facts[NODE].joined
+
+
 def _member(goal: Goal, host: SiteHost) -> Sequence[Resource]:
     file = goal.file("kubernetes", "kubelet")
     unit = render(__package__, "kubelet.service.j2", archive=f"{file.name}, {file.digest}", program=f"{BIN}/kubelet")
     text = File(path=f"/etc/systemd/system/{KUBELET}", content=unit)
-    # The unit's text comes before kubeadm starts it; the service looks whether it runs with that.
-    return (text, Member(goal=goal, host=host), Service(unit=KUBELET, uses=(text,)))
+    kubelet = _program(goal, host, "kubelet", "--version")
+    upgraded = Upgraded(goal=goal, host=host, kubelet=kubelet)
+    return (
+        upgraded,
+        kubelet,
+        # It is there before kubeadm starts it; the service looks whether it runs with that.
+        text,
+        Member(goal=goal, host=host),
+        Service(unit=KUBELET, uses=(text,)),
+        Returned(goal=goal, host=host, before=upgraded),
+    )
 
 
 COMPONENT = Component(
@@ -111,7 +128,15 @@ COMPONENT = Component(
         Step(name=ENTRY, resources=_entry, roles=(CONTROL_PLANE,), after=(PROGRAMS,)),
         Step(name=CONTROL, resources=_control_plane, roles=(CONTROL_PLANE,), after=(ENTRY,), rolling=True),
         Step(name=HELM, resources=_helm, roles=(CONTROL_PLANE,), after=(CONTROL,)),
-        Step(name=WORKER, resources=_worker, roles=("worker",), after=(PROGRAMS,), needs=(CONTROL,)),
+        Step(
+            name=WORKER,
+            resources=_worker,
+            roles=("worker",),
+            after=(PROGRAMS,),
+            needs=(CONTROL,),
+            when=lambda facts: not _joined(facts),
+        ),
+        Step(name=KEPT, resources=_worker, roles=("worker",), after=(WORKER,), rolling=True, when=_joined),
     ),
     settings=parse_settings,
     schema=SCHEMA,

@@ -23,6 +23,7 @@ from bundler.steps.step import Goal, Step
 ADMIN = "/etc/kubernetes/admin.conf"
 CLUSTER = f"kubernetes/{CONTROL_PLANE}"
 HELM = "kubernetes/helm"
+_HOSTS = ("kubernetes/worker", "kubernetes/worker-kept")  # whose pods charts wait for
 _CONTENT = "bundle-content"  # the label that says what a release of a chart was made from
 _TIMEOUT = 600  # seconds until what a chart brings must be ready
 
@@ -148,7 +149,7 @@ def charts_of(
 def chart_step(component: str, **more: Any) -> Step:
     """The step of a component that is nothing but charts of the catalog's component of that name."""
     values = more.pop("values", lambda goal: {})
-    needs = tuple(dict.fromkeys((*more.pop("needs", ()), "kubernetes/worker")))
+    needs = tuple(dict.fromkeys((*more.pop("needs", ()), *_HOSTS)))
     resources = charts_of(more.pop("catalog", component), values, more.pop("last", ()))
     return Step(name=component, resources=resources, roles=(CONTROL_PLANE,), after=(HELM,), needs=needs, **more)
 

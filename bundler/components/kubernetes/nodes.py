@@ -29,25 +29,37 @@ _CGROUP_V1 = ("SystemVerification",)  # which refuses nothing else that the site
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Node:
-    """`joined`: it was made a part of the cluster, to the end. `begun`: something of that is there."""
+    """`joined`: it was made a part of the cluster, to the end. `begun`: something of that is there. `drained`: its pods
+    were moved away by us, and it takes no new ones. `serves` is the version of its API server, of a control plane."""
 
     joined: bool = False
     begun: bool = False
+    drained: bool = False
+    serves: str = ""
 
 
 def _node(said: str) -> Node:
     words = said.split()
-    return Node(joined="joined" in words, begun="begun" in words)
+    serves = next((word.removeprefix("serves=") for word in words if word.startswith("serves=")), "")
+    return Node(joined="joined" in words, begun="begun" in words, drained="drained" in words, serves=serves)
 
 
 NODE: Ask[Node] = Ask(
     name="its part in the cluster",
     script=f"""if [ -f {STATE}/joined ] && [ -f /etc/kubernetes/kubelet.conf ]; then echo joined; fi
 if [ -d /var/lib/etcd/member ] || [ -e /etc/kubernetes/kubelet.conf ] || \\
-  [ -n "$(ls /etc/kubernetes/manifests 2>/dev/null)" ]; then echo begun; fi""",
+  [ -n "$(ls /etc/kubernetes/manifests 2>/dev/null)" ]; then echo begun; fi
+if [ -f {STATE}/drained ]; then echo drained; fi
+sed -n 's/.*image: .*kube-apiserver:v/serves=/p' /etc/kubernetes/manifests/kube-apiserver.yaml 2>/dev/null || :""",
     reading=_node,
     bare=Node(),
 )
+
+
+def ignored(goal: Goal, have: Node) -> str:
+    """The argument by which kubeadm goes on where its checks would stop it."""
+    names = (*(_BEGUN if have.begun else ()), *(_CGROUP_V1 if settings_of(goal).cgroup_v1 else ()))
+    return f"--ignore-preflight-errors={','.join(names)}" if names else ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,20 +92,16 @@ class Member:
         return any(facts.all.of(name)[NODE].joined for name in others[1:])
 
     def _init(self, have: Node) -> str:
-        return f"""kubeadm init --config {CONFIG} {self._ignored(have)} || exit 1
+        return f"""kubeadm init --config {CONFIG} {ignored(self.goal, have)} || exit 1
 mkdir -p {STATE} && : > {STATE}/joined && sync {STATE}
 """
 
     def _join(self, have: Node) -> str:
         return f"""umask 077; mkdir -p /run/bundle && cat > {JOINING} || exit 1
 trap 'rm -f {JOINING}' EXIT
-kubeadm join --config {JOIN_CONFIG} {self._ignored(have)} || exit 1
+kubeadm join --config {JOIN_CONFIG} {ignored(self.goal, have)} || exit 1
 mkdir -p {STATE} && : > {STATE}/joined && sync {STATE}
 """
-
-    def _ignored(self, have: Node) -> str:
-        names = (*(_BEGUN if have.begun else ()), *(_CGROUP_V1 if settings_of(self.goal).cgroup_v1 else ()))
-        return f"--ignore-preflight-errors={','.join(names)}" if names else ""
 
     def unwanted(self, facts: HostFacts, *, purge: bool) -> Iterator[Action]:
         have = facts[NODE]

@@ -20,6 +20,7 @@ KUBE_CA = "kubernetes.ca"
 # Each authority by its files below FOLDER, as kubeadm calls them.
 _ROOTS = {"ca": KUBE_CA, "etcd/ca": "kubernetes.etcd-ca", "front-proxy-ca": "kubernetes.front-proxy-ca"}
 _JOINING = "system:bootstrappers:kubeadm:default-node-token"  # whom kubeadm's own rules let join
+_ADMINISTERING = "kubeadm:cluster-admins"  # whom kubeadm, since 1.29, makes administrators
 _JOIN_LIFE = timedelta(days=1)
 
 
@@ -65,10 +66,12 @@ def kubelet_leaf(goal: Goal, host: SiteHost) -> Leaf:
 def joining(goal: Goal) -> Secret:
     """A kubeconfig by which a host may join for a day. It is made for each run and kept nowhere."""
 
-    def make() -> Secret:
-        return _kubeconfig(goal, "bundle-join", _JOINING)
+    return goal.once("kubernetes/joining", lambda: _kubeconfig(goal, "bundle-join", _JOINING))
 
-    return goal.once("kubernetes/joining", make)
+
+def administering(goal: Goal) -> Secret:
+    """The same for who may do everything: a host's pods are moved by it, from that host."""
+    return goal.once("kubernetes/administering", lambda: _kubeconfig(goal, "bundle-admin", _ADMINISTERING))
 
 
 def _kubeconfig(goal: Goal, user: str, group: str) -> Secret:
