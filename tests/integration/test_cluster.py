@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from importlib.resources import files
 from typing import Any
 from urllib.error import HTTPError
-from urllib.request import urlopen
+from urllib.request import Request, urlopen
 
 import pytest
 
@@ -14,6 +14,7 @@ from bundler.model.lock import Lock
 from bundler.model.lock_parser import parse_lock
 from tests.campaign_site import SHARED_KERNEL, Office, outward
 from tests.nodes import Lab, lab_of, site_bundle
+from tests.waiting import eventually
 
 ROLES = {
     "n1": ["site", "control-plane"],
@@ -95,9 +96,21 @@ def test_the_way_in_from_outside_the_cluster(cluster: Cluster) -> None:
     """An address of the pool answers this machine, which is none of the site's."""
     (service,) = (each for each in cluster.get("services -A") if each["spec"]["type"] == "LoadBalancer")
     (address,) = (each["ip"] for each in service["status"]["loadBalancer"]["ingress"])
-    with pytest.raises(HTTPError) as caught:
-        urlopen(f"http://{address}/", timeout=30)
-    assert caught.value.code == 404, "there is no Ingress yet, and the controller says so"
+    # The name servers' own metrics: what answers HTTP in every cluster.
+    cluster.kubectl("create ingress names -n kube-system --rule='names.lab.example/*=kube-dns:9153'")
+    eventually(lambda: answer_of(address, "names.lab.example") == 200)
+    assert answer_of(address, "others.lab.example") == 404
+
+
+def answer_of(address: str, name: str) -> int:
+    """What is said at that address to who asks for a name; 0 when nobody says anything."""
+    try:
+        with urlopen(Request(f"http://{address}/metrics", headers={"Host": name}), timeout=10) as answer:
+            return int(answer.status)
+    except HTTPError as error:
+        return error.code
+    except OSError:
+        return 0
 
 
 def test_metrics_of_every_host(cluster: Cluster) -> None:

@@ -21,6 +21,5 @@ COMPONENT = Component(
     about="The network of pods (Flannel).",
     catalog=("kubernetes", NAME),
     steps=(chart_step(NAME, values=_values),),
-    udp=(8472,),
     roles=("control-plane", "worker"),
 )

@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from bundler.components.kubernetes import preflight
 from bundler.components.kubernetes.charts import HELM
 from bundler.components.kubernetes.entry import ADDRESS_UNIT, PACKAGES, PROXY_UNIT, FloatingAddress, proxy
+from bundler.components.kubernetes.fence import UNIT as FENCE_UNIT
+from bundler.components.kubernetes.fence import fence
 from bundler.components.kubernetes.health import HEALTH, KUBELET, NODES
 from bundler.components.kubernetes.kubeadm import (
     CONFIG,
@@ -35,7 +37,7 @@ from bundler.steps.step import Component, Goal, Step
 
 RUNTIME, PROGRAMS, ENTRY = "kubernetes/runtime", "kubernetes/programs", "kubernetes/entry"
 CONTROL, WORKER, KEPT = f"kubernetes/{CONTROL_PLANE}", "kubernetes/worker", "kubernetes/worker-kept"
-_TOOLS = ("conntrack", "ethtool", "iproute2", "iptables", "mount", "socat", "util-linux")
+_TOOLS = ("conntrack", "ethtool", "iproute2", "iptables", "mount", "nftables", "socat", "util-linux")
 
 
 def _programs(goal: Goal, host: SiteHost) -> Sequence[Resource]:
@@ -48,6 +50,7 @@ def _programs(goal: Goal, host: SiteHost) -> Sequence[Resource]:
         File(path=KUBELET_CERTIFICATE, content=leaf.certificate),
         File(path=KUBELET_KEY, content=leaf.key, mode=0o600),
         File(path=JOIN_CONFIG, content=join_text(goal, host)),
+        fence(goal, host),
     )
 
 
@@ -142,6 +145,6 @@ COMPONENT = Component(
     schema=SCHEMA,
     preflight=(preflight.SITE, preflight.HOSTS),
     health=HEALTH,
-    units=(RUNTIME_UNIT, KUBELET, PROXY_UNIT, ADDRESS_UNIT),
+    units=(RUNTIME_UNIT, KUBELET, FENCE_UNIT, PROXY_UNIT, ADDRESS_UNIT),
     roles=NODES,
 )
