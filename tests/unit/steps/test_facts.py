@@ -11,7 +11,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bundler.components import components
 from bundler.errors import FactUnknown
 from bundler.model.digest import Digest
 from bundler.steps.facts import (
@@ -248,7 +247,7 @@ def test_the_questions_of_all_components_are_shell(tmp_path: Path) -> None:
     """What they find is their own tests' business; here each is read by sh, and none is taken for another's."""
     goal = large.large_goal(large.release(tmp_path), 6)
     known: list[Step | Check] = []
-    for component in components():
+    for component in goal.components:
         known += (*component.steps, *component.preflight, *component.health)
     for host in goal.site.hosts:
         facts = {fact for each in known if each.on(host) for fact in each.asks(goal, host)}

@@ -1,5 +1,6 @@
 """The cluster's steps: who makes it and who joins, what kubeadm is told, what charts are applied, in plans."""
 
+import subprocess
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -26,7 +27,7 @@ from bundler.model.secret import Secret
 from bundler.model.site_parser import parse_site
 from bundler.plan.stack import stack_of
 from bundler.secrets.certificates import certificate_facts, is_issued_by
-from bundler.steps.facts import Fact, Facts, Unasked, UnitFact, UnitState
+from bundler.steps.facts import Fact, Facts, Unasked, UnitFact, UnitState, grouped, question
 from bundler.steps.step import Goal
 from tests.goals import goal_of, release
 
@@ -400,3 +401,9 @@ def test_the_first_control_plane_brings_the_cluster_the_others_follow(goal: Goal
 def test_a_control_plane_says_what_it_serves() -> None:
     assert NODE.reading("joined\nbegun\nserves=1.35.4\n") == replace(OLDER, serves="1.35.4")
     assert NODE.reading("begun\ndrained\n") == Node(begun=True, drained=True)
+
+
+def test_questions_are_shell(goal: Goal) -> None:
+    asked: list[Fact[Any]] = [NODE, RELEASES, READY, preflight.CGROUP, KUBELET.fact]
+    done = subprocess.run(["sh", "-n"], input=question(grouped(asked)).encode(), capture_output=True, check=False)
+    assert (done.returncode, done.stderr) == (0, b"")
