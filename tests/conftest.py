@@ -1,6 +1,7 @@
 """Session-wide rules: skips are accounted for, long campaigns are asked for, hypothesis is repeatable."""
 
 import os
+import signal
 from collections.abc import Iterator
 
 import pytest
@@ -15,6 +16,10 @@ CI = os.environ.get("CI") == "true"
 settings.register_profile("fixed", derandomize=True, deadline=None, max_examples=100)
 settings.register_profile("long", deadline=None, max_examples=5000)
 settings.load_profile("long" if LONG else "fixed")
+
+# A shell starts what it puts into the background deaf to Ctrl-C, and the programs that tests start would be too.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Skips of what should have run here: (test, reason).
 unexcused: list[tuple[str, str]] = []
