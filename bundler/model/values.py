@@ -57,6 +57,17 @@ def write_values(value: Any) -> str:
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
 
 
+def overlay(base: str, over: str) -> str:
+    """Two JSON objects as Helm merges values: mappings key by key, null takes away, anything else replaces."""
+    return write_values(_merged(json.loads(base), json.loads(over)))
+
+
+def _merged(base: Any, over: Any) -> Any:
+    if not (isinstance(base, dict) and isinstance(over, dict)):
+        return over
+    return {**base, **{key: _merged(base.get(key), value) for key, value in over.items()}}
+
+
 def _value(node: Node) -> Any:
     if isinstance(node, Scalar):
         return _plain(node) if node.plain else node.text

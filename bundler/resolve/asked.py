@@ -1,16 +1,14 @@
 """What each component asks for, as the lock says it."""
 
-import json
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import Any
 
 from bundler.model.asked import Asked, AskedChart
 from bundler.model.component import ChartRequest, Component, PackageSet, Variant
 from bundler.model.profile import Profile
 from bundler.model.reference import Reference
 from bundler.model.scalars import KERNEL
-from bundler.model.values import write_values
+from bundler.model.values import overlay
 from bundler.resolve.run import Run
 
 
@@ -74,14 +72,3 @@ def _chart(run: Run, chart: ChartRequest) -> AskedChart:
         values=values,
         variants=tuple(Variant(name=each.name, values=overlay(values, each.values)) for each in chart.variants),
     )
-
-
-def overlay(base: str, over: str) -> str:
-    """Two JSON objects as Helm merges values: mappings key by key, null takes away, anything else replaces."""
-    return write_values(_merged(json.loads(base), json.loads(over)))
-
-
-def _merged(base: Any, over: Any) -> Any:
-    if not (isinstance(base, dict) and isinstance(over, dict)):
-        return over
-    return {**base, **{key: _merged(base.get(key), value) for key, value in over.items()}}

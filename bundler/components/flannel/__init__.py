@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from bundler.components.kubernetes.charts import chart_step
+from bundler.components.kubernetes.pki import NODES
 from bundler.components.kubernetes.settings import settings_of
 from bundler.steps.step import Component, Goal
 
@@ -21,5 +22,5 @@ COMPONENT = Component(
     about="The network of pods (Flannel).",
     catalog=("kubernetes", NAME),
     steps=(chart_step(NAME, values=_values),),
-    roles=("control-plane", "worker"),
+    roles=NODES,
 )

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from bundler.components.kubernetes.charts import chart_step
+from bundler.components.kubernetes.pki import NODES
 from bundler.steps.step import Component, Goal
 
 NAME = "haproxy-ingress"
@@ -21,5 +22,5 @@ COMPONENT = Component(
     catalog=("kubernetes", NAME),
     # Its Service has an address once there is somebody who gives it one.
     steps=(chart_step(NAME, values=_values, needs=("flannel", "metallb")),),
-    roles=("control-plane", "worker"),
+    roles=NODES,
 )

@@ -12,7 +12,7 @@ from bundler.components.kubernetes.charts import HELM
 from bundler.components.kubernetes.entry import ADDRESS_UNIT, PACKAGES, PROXY_UNIT, FloatingAddress, proxy
 from bundler.components.kubernetes.fence import UNIT as FENCE_UNIT
 from bundler.components.kubernetes.fence import fence
-from bundler.components.kubernetes.health import HEALTH, KUBELET, NODES
+from bundler.components.kubernetes.health import HEALTH, KUBELET
 from bundler.components.kubernetes.kubeadm import (
     CONFIG,
     JOIN_CONFIG,
@@ -23,7 +23,7 @@ from bundler.components.kubernetes.kubeadm import (
     server_files,
 )
 from bundler.components.kubernetes.nodes import NODE, Member
-from bundler.components.kubernetes.pki import API_VIP, CONTROL_PLANE, control_planes, kubelet_leaf, shared_files
+from bundler.components.kubernetes.pki import API_VIP, CONTROL_PLANE, NODES, control_planes, kubelet_leaf, shared_files
 from bundler.components.kubernetes.runtime import BIN, RUNTIME_UNIT, carried_files, runtime, version_of
 from bundler.components.kubernetes.settings import SCHEMA, parse_settings
 from bundler.components.kubernetes.upgrade import Returned, Upgraded

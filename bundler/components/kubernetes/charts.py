@@ -1,13 +1,10 @@
 """Charts of the release in the cluster: applied by helm on the first control plane, each by what is in it."""
 
 import hashlib
-import json
 import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
-
-import yaml
 
 from bundler.components.base.sources import CA
 from bundler.components.kubernetes.pki import CONTROL_PLANE, control_planes
@@ -15,6 +12,7 @@ from bundler.components.registry.endpoint import repositories_host
 from bundler.errors import NotCarried
 from bundler.model.lock import LockedChart
 from bundler.model.site import SiteHost
+from bundler.model.values import overlay, write_values
 from bundler.steps.actions import Action, Run
 from bundler.steps.facts import Ask, Fact, HostFacts
 from bundler.steps.resources import Resource
@@ -128,14 +126,22 @@ trap 'rm -rf "$d"' EXIT
 export KUBECONFIG={ADMIN} HELM_CACHE_HOME="$d/cache" HELM_CONFIG_HOME="$d/config" HELM_DATA_HOME="$d/data\""""
 
 
-def charts_of(
-    component: str,
-    values: Callable[[Goal], Mapping[str, Mapping[str, Any]]] = lambda goal: {},
+def _no_values(goal: Goal) -> Mapping[str, Mapping[str, Any]]:
+    return {}
+
+
+def chart_step(
+    name: str,
+    *,
+    catalog: str = "",
+    values: Callable[[Goal], Mapping[str, Mapping[str, Any]]] = _no_values,
+    needs: Sequence[str] = (),
     last: Sequence[str] = (),
-) -> Callable[[Goal, SiteHost], Sequence[Resource]]:
-    """The charts that a component of the catalog asks for, on the host that applies them: those of `last` in the end,
-    in this order. `values` are the site's own, by the name of the chart's release, laid over those that the closure was
-    proved with."""
+) -> Step:
+    """The step that applies the charts of a component of the catalog, which has the step's name where `catalog` is not
+    given, on the first control plane: those of `last` in the end, in this order. `values` are the site's own, by the
+    name of the chart's release, laid over those that the closure was proved with."""
+    component = catalog or name
 
     def resources(goal: Goal, host: SiteHost) -> Sequence[Resource]:
         if host != control_planes(goal)[0]:
@@ -143,15 +149,7 @@ def charts_of(
         made = goal.once(f"charts of {component}", lambda: tuple(_releases(goal, component, values(goal))))
         return sorted(made, key=lambda each: last.index(each.name) if each.name in last else -1)
 
-    return resources
-
-
-def chart_step(component: str, **more: Any) -> Step:
-    """The step of a component that is nothing but charts of the catalog's component of that name."""
-    values = more.pop("values", lambda goal: {})
-    needs = tuple(dict.fromkeys((*more.pop("needs", ()), *_HOSTS)))
-    resources = charts_of(more.pop("catalog", component), values, more.pop("last", ()))
-    return Step(name=component, resources=resources, roles=(CONTROL_PLANE,), after=(HELM,), needs=needs, **more)
+    return Step(name=name, resources=resources, roles=(CONTROL_PLANE,), after=(HELM,), needs=(*needs, *_HOSTS))
 
 
 def _releases(goal: Goal, component: str, own: Mapping[str, Mapping[str, Any]]) -> Iterator[Release]:
@@ -161,16 +159,5 @@ def _releases(goal: Goal, component: str, own: Mapping[str, Mapping[str, Any]]) 
         chart = locked.get((each.chart, each.version))
         if chart is None:
             raise NotCarried(component=component, missing=(f"chart {each.chart} {each.version}",))
-        values = merged(yaml.safe_load(each.values) or {}, own.get(each.release, {}))
-        text = json.dumps(values, sort_keys=True, ensure_ascii=False)
-        yield Release(goal=goal, chart=chart, name=each.release, namespace=each.namespace, values=text)
-
-
-def merged(values: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
-    """Helm's rule: mappings are merged key by key, everything else is replaced."""
-    found = dict(values)
-    for key, value in own.items():
-        known = found.get(key)
-        both = isinstance(known, Mapping) and isinstance(value, Mapping)
-        found[key] = merged(known, value) if both else value  # type: ignore[arg-type]
-    return found
+        values = overlay(each.values, write_values(own.get(each.release, {})))
+        yield Release(goal=goal, chart=chart, name=each.release, namespace=each.namespace, values=values)

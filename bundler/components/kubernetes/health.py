@@ -6,7 +6,7 @@ from typing import Any
 
 from bundler.components.kubernetes.charts import ADMIN, CLUSTER
 from bundler.components.kubernetes.entry import ADDRESS_UNIT, PROXY_UNIT
-from bundler.components.kubernetes.pki import API_VIP, CONTROL_PLANE, control_planes
+from bundler.components.kubernetes.pki import API_VIP, CONTROL_PLANE, NODES, control_planes
 from bundler.components.kubernetes.runtime import RUNTIME_UNIT
 from bundler.errors import FactUnknown
 from bundler.model.site import SiteHost
@@ -15,7 +15,6 @@ from bundler.steps.per_host import Note, per_host
 from bundler.steps.step import Check, Finding, Goal, Remedy
 
 KUBELET = "kubelet.service"
-NODES = (CONTROL_PLANE, "worker")
 _READY = '{range .items[*]}{.metadata.name}={.status.conditions[?(@.type=="Ready")].status}{"\\n"}{end}'
 
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import yaml
 
-from bundler.components.kubernetes.pki import API_VIP, control_planes, encryption_key, endpoint
+from bundler.components.kubernetes.pki import API_VIP, CONTROL_PLANE, WORKER, control_planes, encryption_key, endpoint
 from bundler.components.kubernetes.pki import FOLDER as PKI
 from bundler.components.kubernetes.runtime import SOCKET, version_of
 from bundler.components.kubernetes.settings import API_PORT, settings_of
@@ -83,7 +83,7 @@ def _encryption(goal: Goal) -> Secret:
 
 def _registration(version: str, host: SiteHost) -> dict[str, Any]:
     taint = {"key": "node-role.kubernetes.io/control-plane", "effect": "NoSchedule"}
-    only_control = host.has("control-plane") and not host.has("worker")
+    only_control = host.has(CONTROL_PLANE) and not host.has(WORKER)
     return {
         "name": host.name,
         "criSocket": f"unix://{SOCKET}",

@@ -24,6 +24,7 @@ _BEGUN = (
     *(f"FileAvailable--etc-kubernetes-manifests-{name}.yaml" for name in _STATIC),
     *(f"Port-{port}" for port in (2379, 2380, 6443, 10250, 10257, 10259)),
 )
+_JOINED = f"mkdir -p {STATE} && : > {STATE}/joined && sync {STATE}"
 _CGROUP_V1 = ("SystemVerification",)  # which refuses nothing else that the site's own preflight lets pass
 
 
@@ -93,14 +94,14 @@ class Member:
 
     def _init(self, have: Node) -> str:
         return f"""kubeadm init --config {CONFIG} {ignored(self.goal, have)} || exit 1
-mkdir -p {STATE} && : > {STATE}/joined && sync {STATE}
+{_JOINED}
 """
 
     def _join(self, have: Node) -> str:
         return f"""umask 077; mkdir -p /run/bundle && cat > {JOINING} || exit 1
 trap 'rm -f {JOINING}' EXIT
 kubeadm join --config {JOIN_CONFIG} {ignored(self.goal, have)} || exit 1
-mkdir -p {STATE} && : > {STATE}/joined && sync {STATE}
+{_JOINED}
 """
 
     def unwanted(self, facts: HostFacts, *, purge: bool) -> Iterator[Action]:

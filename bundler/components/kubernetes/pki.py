@@ -15,7 +15,8 @@ from bundler.steps.resources import File
 from bundler.steps.step import Goal
 
 FOLDER = "/etc/kubernetes/pki"
-CONTROL_PLANE, API_VIP = "control-plane", "api"
+CONTROL_PLANE, WORKER, API_VIP = "control-plane", "worker", "api"
+NODES = (CONTROL_PLANE, WORKER)  # the roles of the cluster's hosts
 KUBE_CA = "kubernetes.ca"
 # Each authority by its files below FOLDER, as kubeadm calls them.
 _ROOTS = {"ca": KUBE_CA, "etcd/ca": "kubernetes.etcd-ca", "front-proxy-ca": "kubernetes.front-proxy-ca"}

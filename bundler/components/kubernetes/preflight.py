@@ -3,9 +3,8 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
-from bundler.components.kubernetes.health import NODES
 from bundler.components.kubernetes.kubeadm import minor_of
-from bundler.components.kubernetes.pki import API_VIP, control_planes
+from bundler.components.kubernetes.pki import API_VIP, NODES, WORKER, control_planes
 from bundler.components.kubernetes.runtime import version_of
 from bundler.components.kubernetes.settings import API_PORT, settings_of
 from bundler.model.site import SiteHost
@@ -38,7 +37,7 @@ def _wrong(goal: Goal) -> Iterator[tuple[str, str, bool]]:
     if settings.entry_port == API_PORT:
         fix = f"Choose another port than {API_PORT}, where the API servers themselves are."
         yield f"components.kubernetes.entry_port is {API_PORT}", fix, False
-    if not any(host.has("worker") for host in goal.site.hosts):
+    if not any(host.has(WORKER) for host in goal.site.hosts):
         fix = "Give the role worker to those that run workloads; a control plane may have it too."
         yield "no host has the role worker", fix, True
     for key, subnet in (("pods", settings.pods), ("services", settings.services)):

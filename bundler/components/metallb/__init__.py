@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from bundler.components.kubernetes.charts import chart_step
+from bundler.components.kubernetes.pki import NODES
 from bundler.components.metallb.settings import SCHEMA, MetallbSettings, parse_settings
 from bundler.steps.step import Component, Goal
 
@@ -27,5 +28,5 @@ COMPONENT = Component(
     steps=(chart_step(NAME, values=_values, needs=("flannel",), last=("address-pools",)),),
     settings=parse_settings,
     schema=SCHEMA,
-    roles=("control-plane", "worker"),
+    roles=NODES,
 )

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from bundler.components.kubernetes.charts import chart_step
+from bundler.components.kubernetes.pki import CONTROL_PLANE
 from bundler.steps.step import Component, Goal
 
 NAME = "metrics-server"
@@ -20,5 +21,5 @@ COMPONENT = Component(
     about="What pods and hosts use (metrics-server).",
     catalog=("kubernetes", NAME),
     steps=(chart_step(NAME, values=_values, needs=("flannel",)),),
-    roles=("control-plane",),
+    roles=(CONTROL_PLANE,),
 )

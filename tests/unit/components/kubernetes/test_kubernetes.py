@@ -1,5 +1,6 @@
 """The cluster's steps: who makes it and who joins, what kubeadm is told, what charts are applied, in plans."""
 
+import json
 import subprocess
 from collections.abc import Mapping
 from dataclasses import replace
@@ -10,7 +11,7 @@ import yaml
 
 from bundler.components import components, settings_parsers
 from bundler.components.kubernetes import COMPONENT, preflight
-from bundler.components.kubernetes.charts import RELEASES, Deployed, Release, merged
+from bundler.components.kubernetes.charts import RELEASES, Deployed, Release
 from bundler.components.kubernetes.health import READY
 from bundler.components.kubernetes.kubeadm import cluster_text, join_text
 from bundler.components.kubernetes.nodes import NODE, Member, Node
@@ -25,6 +26,7 @@ from bundler.model.lock import LockedChart, LockedFile
 from bundler.model.reference import Reference
 from bundler.model.secret import Secret
 from bundler.model.site_parser import parse_site
+from bundler.model.values import overlay
 from bundler.plan.stack import stack_of
 from bundler.secrets.certificates import certificate_facts, is_issued_by
 from bundler.steps.facts import Fact, Facts, Unasked, UnitFact, UnitState, grouped, question
@@ -265,7 +267,8 @@ def test_a_chart_is_applied_by_what_is_in_it(goal: Goal) -> None:
 def test_values_are_merged_as_helm_does() -> None:
     values = {"a": {"b": 1, "c": {"d": 2}}, "list": [1, 2], "kept": True}
     own = {"a": {"c": {"d": 3}}, "list": [4]}
-    assert merged(values, own) == {"a": {"b": 1, "c": {"d": 3}}, "list": [4], "kept": True}
+    found = json.loads(overlay(json.dumps(values), json.dumps(own)))
+    assert found == {"a": {"b": 1, "c": {"d": 3}}, "list": [4], "kept": True}
     assert values["a"] == {"b": 1, "c": {"d": 2}}, "what was given stays as it is"
 
 
