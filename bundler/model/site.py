@@ -3,8 +3,9 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
-from typing import Any
+from typing import Any, TypeVar
 
+T = TypeVar("T")
 Address = IPv4Address | IPv6Address
 Subnet = IPv4Network | IPv6Network
 
@@ -75,6 +76,13 @@ class Site:
 
     def host(self, name: str) -> SiteHost:
         return next(host for host in self.hosts if host.name == name)
+
+    def settings_of(self, component: str, kind: type[T]) -> T:
+        """A component's own settings, which its parser has made. Raises TypeError for another one's."""
+        found = self.settings[component]
+        if not isinstance(found, kind):
+            raise TypeError(found)
+        return found
 
     def with_role(self, role: str) -> tuple[SiteHost, ...]:
         return tuple(host for host in self.hosts if host.has(role))

@@ -62,10 +62,7 @@ def _hosts_file(registry: str, hosts: str, *, secret: bool, keep: bool = False) 
 
 
 def _ports(site: Site) -> RegistrySettings:
-    found = site.settings["registry"]
-    if not isinstance(found, RegistrySettings):
-        raise TypeError(found)
-    return found
+    return site.settings_of("registry", RegistrySettings)
 
 
 def mirrors_of(site: Site, host: SiteHost) -> tuple[SiteHost, ...]:

@@ -23,10 +23,7 @@ class BaseSettings:
 
 
 def settings_of(site: Site) -> BaseSettings:
-    found = site.settings["base"]
-    if not isinstance(found, BaseSettings):
-        raise TypeError(found)
-    return found
+    return site.settings_of("base", BaseSettings)
 
 
 def parse_settings(fields: Fields) -> BaseSettings:

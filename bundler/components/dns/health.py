@@ -21,10 +21,7 @@ _SLOW = 200  # milliseconds for an answer from memory
 
 
 def settings_of(goal: Goal) -> DnsSettings:
-    found = goal.site.settings[STEP]
-    if not isinstance(found, DnsSettings):
-        raise TypeError(found)
-    return found
+    return goal.site.settings_of(STEP, DnsSettings)
 
 
 def _questions(goal: Goal) -> tuple[str, ...]:

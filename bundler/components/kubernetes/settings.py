@@ -37,10 +37,7 @@ class KubernetesSettings:
 
 
 def settings_of(goal: Goal) -> KubernetesSettings:
-    found = goal.site.settings["kubernetes"]
-    if not isinstance(found, KubernetesSettings):
-        raise TypeError(found)
-    return found
+    return goal.site.settings_of("kubernetes", KubernetesSettings)
 
 
 def parse_settings(fields: Fields) -> KubernetesSettings:

@@ -12,9 +12,7 @@ NAME = "metallb"
 
 
 def _values(goal: Goal) -> Mapping[str, Mapping[str, Any]]:
-    settings = goal.site.settings[NAME]
-    if not isinstance(settings, MetallbSettings):
-        raise TypeError(settings)
+    settings = goal.site.settings_of(NAME, MetallbSettings)
     pools = [
         {"name": pool.name, "addresses": list(pool.addresses), "autoAssign": pool.assign} for pool in settings.pools
     ]

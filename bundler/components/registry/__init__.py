@@ -35,10 +35,7 @@ _NOTE = "What this site has built itself. No release has it: keep a backup.\n"
 
 
 def settings_of(goal: Goal) -> RegistrySettings:
-    found = goal.site.settings["registry"]
-    if not isinstance(found, RegistrySettings):
-        raise TypeError(found)
-    return found
+    return goal.site.settings_of("registry", RegistrySettings)
 
 
 def password_of(goal: Goal, user: str) -> Secret:
