@@ -24,7 +24,7 @@ from bundler.components.kubernetes.kubeadm import (
 )
 from bundler.components.kubernetes.nodes import NODE, Member
 from bundler.components.kubernetes.pki import API_VIP, CONTROL_PLANE, NODES, control_planes, kubelet_leaf, shared_files
-from bundler.components.kubernetes.runtime import BIN, RUNTIME_UNIT, carried_files, runtime, version_of
+from bundler.components.kubernetes.runtime import BIN, RUNTIME_UNIT, programs, runtime, version_of
 from bundler.components.kubernetes.settings import SCHEMA, parse_settings
 from bundler.components.kubernetes.upgrade import Returned, Upgraded
 from bundler.components.registry.masked import Masked
@@ -55,14 +55,7 @@ def _programs(goal: Goal, host: SiteHost) -> Sequence[Resource]:
 
 
 def _program(goal: Goal, host: SiteHost, name: str, proof: str) -> Programs:
-    return Programs(
-        name=name,
-        file=goal.file("kubernetes", name),
-        members=(("", f"{BIN}/{name}"),),
-        source=carried_files(goal, host),
-        proof=proof,
-        version=version_of(goal, "kubernetes"),
-    )
+    return programs(goal, host, name, ("", f"{BIN}/{name}"), version=version_of(goal, "kubernetes"), proof=proof)
 
 
 def _entry(goal: Goal, host: SiteHost) -> Sequence[Resource]:
@@ -84,16 +77,8 @@ def _control_plane(goal: Goal, host: SiteHost) -> Sequence[Resource]:
 def _helm(goal: Goal, host: SiteHost) -> Sequence[Resource]:
     if goal.asked("helm") is None:
         return ()
-    return (
-        Programs(
-            name="helm",
-            file=goal.file("kubernetes", "helm-"),
-            members=(("linux-amd64/helm", f"{BIN}/helm"),),
-            source=carried_files(goal, host),
-            proof="version",
-            version=version_of(goal, "helm"),
-        ),
-    )
+    member = ("linux-amd64/helm", f"{BIN}/helm")
+    return (programs(goal, host, "helm-", member, version=version_of(goal, "helm"), proof="version"),)
 
 
 def _worker(goal: Goal, host: SiteHost) -> Sequence[Resource]:

@@ -49,20 +49,21 @@ def pause_image(goal: Goal) -> str:
 
 def _runc(goal: Goal, host: SiteHost) -> Resource:
     if any(file.name.startswith("runc.") for file in goal.lock.files):
-        return programs(goal, host, "runc.", ("", f"{BIN}/runc"))
+        return programs(goal, host, "runc.", ("", f"{BIN}/runc"), version=version_of(goal, "runc", of="containerd"))
     return goal.packages("containerd", "runc")
 
 
-def programs(goal: Goal, host: SiteHost, prefix: str, *members: tuple[str, str], proof: str = "--version") -> Programs:
-    """Programs out of the release's file whose name begins so, which is their component's."""
-    name = prefix.rstrip("-.")
+def programs(
+    goal: Goal, host: SiteHost, prefix: str, *members: tuple[str, str], version: str, proof: str = "--version"
+) -> Programs:
+    """Programs out of the release's file whose name begins so, which without its last sign is what they are called."""
     return Programs(
-        name=name,
-        file=goal.file("containerd", prefix),
+        name=prefix.rstrip("-."),
+        file=goal.file("kubernetes", prefix),
         members=members,
         source=carried_files(goal, host),
         proof=proof,
-        version=version_of(goal, name, of="containerd" if name == "runc" else name),
+        version=version,
     )
 
 
@@ -89,12 +90,14 @@ def runtime(goal: Goal, host: SiteHost) -> Sequence[Resource]:
         program=BIN,
     )
     config = goal.once("containerd/config", lambda: configuration(goal))
+    binaries = [(f"bin/{name}", f"{BIN}/{name}") for name in _PROGRAMS]
     plugins = [(name, f"{CNI}/{name}") for name in _PLUGINS]
+    cni = version_of(goal, "cni-plugins")
     return (
         goal.packages("containerd", "curl"),
         _runc(goal, host),
-        programs(goal, host, "containerd-", *((f"bin/{name}", f"{BIN}/{name}") for name in _PROGRAMS)),
-        programs(goal, host, "cni-plugins-", *plugins, proof="</dev/null version"),
+        programs(goal, host, "containerd-", *binaries, version=version_of(goal, "containerd")),
+        programs(goal, host, "cni-plugins-", *plugins, version=cni, proof="</dev/null version"),
         Service(
             unit=RUNTIME_UNIT,
             files=(
