@@ -266,6 +266,22 @@ class Service:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Asked:
+    """Nothing to be so: facts that a step looks at besides those of its resources."""
+
+    facts: tuple[Fact[Any], ...]
+
+    def asks(self) -> tuple[Fact[Any], ...]:
+        return self.facts
+
+    def wanted(self, facts: HostFacts) -> Iterator[Action]:
+        yield from ()
+
+    def unwanted(self, facts: HostFacts, *, purge: bool) -> Iterator[Action]:
+        yield from ()
+
+
+@dataclass(frozen=True, kw_only=True)
 class Done:
     """Anything else: `satisfied` reads the answer to `fact` and says what is missing, in words, or nothing; `text` is
     the sh that mends it."""

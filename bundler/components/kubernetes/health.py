@@ -8,13 +8,13 @@ from bundler.components.kubernetes.charts import ADMIN, CLUSTER
 from bundler.components.kubernetes.entry import ADDRESS_UNIT, PROXY_UNIT
 from bundler.components.kubernetes.pki import API_VIP, CONTROL_PLANE, NODES, control_planes
 from bundler.components.kubernetes.runtime import RUNTIME_UNIT
+from bundler.components.kubernetes.window import KUBELET
 from bundler.errors import FactUnknown
 from bundler.model.site import SiteHost
 from bundler.steps.facts import Ask, Fact, Facts, HostFacts, UnitFact
 from bundler.steps.per_host import Note, per_host
 from bundler.steps.step import Check, Finding, Goal, Remedy
 
-KUBELET = "kubelet.service"
 _READY = '{range .items[*]}{.metadata.name}={.status.conditions[?(@.type=="Ready")].status}{"\\n"}{end}'
 
 

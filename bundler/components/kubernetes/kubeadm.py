@@ -1,5 +1,6 @@
 """What kubeadm is told: its configuration (kubeadm.k8s.io), and the files that its API servers read."""
 
+import hashlib
 from collections.abc import Mapping
 from typing import Any
 
@@ -68,6 +69,25 @@ def join_text(goal: Goal, host: SiteHost) -> str:
     return _documents(version, join)
 
 
+def control_settings(goal: Goal) -> str:
+    """A digest of what every control plane is to be made from: version, settings, and the files that it reads."""
+    return _digest(_cluster(goal, version_of(goal, "kubernetes")))
+
+
+def kubelet_settings(goal: Goal) -> str:
+    """The same of every kubelet's settings: kubeadm writes them anew for each version."""
+    return _digest([version_of(goal, "kubernetes"), _kubelet(goal)])
+
+
+def proxy_settings(goal: Goal) -> str:
+    """The same of kube-proxy's."""
+    return _digest([version_of(goal, "kubernetes"), _proxy(goal)])
+
+
+def _digest(what: Any) -> str:
+    return hashlib.sha256(yaml.safe_dump(what).encode()).hexdigest()[:40]
+
+
 def server_files(goal: Goal) -> tuple[File, ...]:
     """What API servers read: who did what is written down, Secrets are encrypted, pods are kept from their hosts."""
     return (
@@ -112,8 +132,16 @@ def _cluster(goal: Goal, version: str) -> dict[str, Any]:
         "kubelet-certificate-authority": _AUTHORITY,
         "profiling": "false",
     }
+    read = "".join(str(file.digest) for file in server_files(goal))
     volumes = [
-        {"name": "bundle", "hostPath": FOLDER, "mountPath": FOLDER, "readOnly": True, "pathType": "Directory"},
+        # A server reads these files once: others are another name, and with it another pod.
+        {
+            "name": f"bundle-{_digest(read)[:10]}",
+            "hostPath": FOLDER,
+            "mountPath": FOLDER,
+            "readOnly": True,
+            "pathType": "Directory",
+        },
         {"name": "audit", "hostPath": _LOGS, "mountPath": _LOGS, "pathType": "DirectoryOrCreate"},
     ]
     manager = {
