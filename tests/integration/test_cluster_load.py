@@ -61,7 +61,7 @@ def test_a_second_without_answers_is_seen() -> None:
     period.ended = time.time()
     period.figures = judged(period, client.asked)
     yes, no = period.of("yes"), period.of("no")
-    assert set(yes.outcomes) == {"ConnectionRefusedError"}
+    assert "ConnectionRefusedError" in yes.outcomes
     assert 1 < yes.interruption < 30
     due = sorted(each.due for each in client.asked if each.path == "yes")
     assert max(after - before for before, after in pairwise(due)) < 0.06, (
