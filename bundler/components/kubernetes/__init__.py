@@ -8,11 +8,12 @@ is a worker already is kept as it should be, one after the other (`kubernetes/wo
 from collections.abc import Sequence
 
 from bundler.components.kubernetes import preflight
+from bundler.components.kubernetes.certificates import TIMER, Certificates, renewing
 from bundler.components.kubernetes.charts import HELM
 from bundler.components.kubernetes.entry import ADDRESS_UNIT, PACKAGES, PROXY_UNIT, FloatingAddress, proxy
 from bundler.components.kubernetes.fence import UNIT as FENCE_UNIT
 from bundler.components.kubernetes.fence import fence
-from bundler.components.kubernetes.health import HEALTH, KUBELET
+from bundler.components.kubernetes.health import HEALTH
 from bundler.components.kubernetes.kubeadm import (
     CONFIG,
     JOIN_CONFIG,
@@ -22,8 +23,13 @@ from bundler.components.kubernetes.kubeadm import (
     join_text,
     server_files,
 )
+from bundler.components.kubernetes.node_check import KUBELET, node_check
+from bundler.components.kubernetes.node_check import UNIT as CHECK_UNIT
 from bundler.components.kubernetes.nodes import NODE, Member
 from bundler.components.kubernetes.pki import API_VIP, CONTROL_PLANE, NODES, control_planes, kubelet_leaf, shared_files
+from bundler.components.kubernetes.prefetch import CHECK as PREFETCH_CHECK
+from bundler.components.kubernetes.prefetch import Fetched, prefetched
+from bundler.components.kubernetes.prefetch import space as prefetch_space
 from bundler.components.kubernetes.runtime import BIN, RUNTIME_UNIT, programs, runtime, version_of
 from bundler.components.kubernetes.settings import SCHEMA, parse_settings
 from bundler.components.kubernetes.upgrade import Returned, Upgraded
@@ -37,6 +43,7 @@ from bundler.steps.step import Component, Goal, Step
 
 RUNTIME, PROGRAMS, ENTRY = "kubernetes/runtime", "kubernetes/programs", "kubernetes/entry"
 CONTROL, WORKER, KEPT = f"kubernetes/{CONTROL_PLANE}", "kubernetes/worker", "kubernetes/worker-kept"
+IMAGES = "kubernetes/images"
 _TOOLS = ("conntrack", "ethtool", "iproute2", "iptables", "mount", "nftables", "socat", "util-linux")
 
 
@@ -51,6 +58,7 @@ def _programs(goal: Goal, host: SiteHost) -> Sequence[Resource]:
         File(path=KUBELET_KEY, content=leaf.key, mode=0o600),
         File(path=JOIN_CONFIG, content=join_text(goal, host)),
         fence(goal, host),
+        node_check(goal, host),
     )
 
 
@@ -70,6 +78,7 @@ def _control_plane(goal: Goal, host: SiteHost) -> Sequence[Resource]:
         *shared_files(goal),
         *server_files(goal),
         File(path=CONFIG, content=cluster_text(goal, host)),
+        renewing(goal, host),
         *_member(goal, host),
     )
 
@@ -83,6 +92,10 @@ def _helm(goal: Goal, host: SiteHost) -> Sequence[Resource]:
 
 def _worker(goal: Goal, host: SiteHost) -> Sequence[Resource]:
     return () if host in control_planes(goal) else _member(goal, host)
+
+
+def _images(goal: Goal, host: SiteHost) -> Sequence[Resource]:
+    return (Fetched(images=goal.once("images to be fetched", lambda: prefetched(goal))),)
 
 
 def _joined(facts: HostFacts) -> bool:
@@ -102,6 +115,7 @@ def _member(goal: Goal, host: SiteHost) -> Sequence[Resource]:
         text,
         Member(goal=goal, host=host),
         Service(unit=KUBELET, uses=(text,)),
+        Certificates(goal=goal, host=host),
         Returned(goal=goal, host=host, before=upgraded),
     )
 
@@ -125,11 +139,13 @@ COMPONENT = Component(
             when=lambda facts: not _joined(facts),
         ),
         Step(name=KEPT, resources=_worker, roles=("worker",), after=(WORKER,), rolling=True, when=_joined),
+        Step(name=IMAGES, resources=_images, roles=("worker",), after=(KEPT,)),
     ),
     settings=parse_settings,
     schema=SCHEMA,
-    preflight=(preflight.SITE, preflight.HOSTS),
+    preflight=(preflight.SITE, preflight.HOSTS, PREFETCH_CHECK),
     health=HEALTH,
-    units=(RUNTIME_UNIT, KUBELET, FENCE_UNIT, PROXY_UNIT, ADDRESS_UNIT),
+    units=(RUNTIME_UNIT, KUBELET, CHECK_UNIT, FENCE_UNIT, PROXY_UNIT, ADDRESS_UNIT, TIMER),
+    space=prefetch_space,
     roles=NODES,
 )
