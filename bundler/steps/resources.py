@@ -4,6 +4,7 @@ so already."""
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from typing import Any, Protocol, runtime_checkable
 
 from bundler.errors import NotCarried
@@ -41,6 +42,14 @@ class Versioned(Protocol):
 
     def versions(self, facts: HostFacts) -> Iterator[str]:
         """`NAME VERSION` of each."""
+
+
+@runtime_checkable
+class Ending(Protocol):
+    """A resource that knows when certificates on a host end."""
+
+    def ends(self, facts: HostFacts) -> Iterator[tuple[str, datetime]]:
+        """Each by its name."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,6 +10,7 @@ before were proved with what the cluster had, and go on with either; those of th
 from collections.abc import Sequence
 
 from bundler.components.kubernetes import preflight
+from bundler.components.kubernetes.certificates import TIMER, Certificates, renewing
 from bundler.components.kubernetes.charts import HELM
 from bundler.components.kubernetes.entry import ADDRESS_UNIT, PACKAGES, PROXY_UNIT, FloatingAddress, proxy
 from bundler.components.kubernetes.fence import UNIT as FENCE_UNIT
@@ -25,14 +26,19 @@ from bundler.components.kubernetes.kubeadm import (
     kubelet_settings,
     server_files,
 )
+from bundler.components.kubernetes.node_check import KUBELET, node_check
+from bundler.components.kubernetes.node_check import UNIT as CHECK_UNIT
 from bundler.components.kubernetes.nodes import NODE, Member
 from bundler.components.kubernetes.pki import API_VIP, CONTROL_PLANE, NODES, control_planes, kubelet_leaf, shared_files
+from bundler.components.kubernetes.prefetch import CHECK as PREFETCH_CHECK
+from bundler.components.kubernetes.prefetch import Fetched, prefetched
+from bundler.components.kubernetes.prefetch import space as prefetch_space
 from bundler.components.kubernetes.runtime import BIN, RUNTIME_UNIT, programs, runtime, version_of
 from bundler.components.kubernetes.service_proxy import ServiceProxy
 from bundler.components.kubernetes.settings import SCHEMA, parse_settings
 from bundler.components.kubernetes.skew import VERSIONS
 from bundler.components.kubernetes.upgrade import ControlPlane
-from bundler.components.kubernetes.window import KUBELET, Window
+from bundler.components.kubernetes.window import Window
 from bundler.components.registry.masked import Masked
 from bundler.components.store.programs import Programs
 from bundler.model.site import SiteHost
@@ -43,7 +49,7 @@ from bundler.steps.step import Component, Goal, Step
 
 RUNTIME, PROGRAMS, ENTRY = "kubernetes/runtime", "kubernetes/programs", "kubernetes/entry"
 CONTROL, WORKER, KEPT = f"kubernetes/{CONTROL_PLANE}", "kubernetes/worker", "kubernetes/worker-kept"
-PROXY = "kubernetes/proxy"
+PROXY, IMAGES = "kubernetes/proxy", "kubernetes/images"
 _TOOLS = ("conntrack", "ethtool", "iproute2", "iptables", "mount", "nftables", "socat", "util-linux")
 
 
@@ -58,6 +64,7 @@ def _programs(goal: Goal, host: SiteHost) -> Sequence[Resource]:
         File(path=KUBELET_KEY, content=leaf.key, mode=0o600),
         File(path=JOIN_CONFIG, content=join_text(goal, host)),
         fence(goal, host),
+        node_check(goal, host),
     )
 
 
@@ -77,6 +84,7 @@ def _control_plane(goal: Goal, host: SiteHost) -> Sequence[Resource]:
         *shared_files(goal),
         *server_files(goal),
         File(path=CONFIG, content=cluster_text(goal, host)),
+        renewing(goal, host),
         *_member(goal, host),
     )
 
@@ -94,6 +102,10 @@ def _helm(goal: Goal, host: SiteHost) -> Sequence[Resource]:
 
 def _worker(goal: Goal, host: SiteHost) -> Sequence[Resource]:
     return () if host in control_planes(goal) else _member(goal, host)
+
+
+def _images(goal: Goal, host: SiteHost) -> Sequence[Resource]:
+    return (Fetched(images=goal.once("images to be fetched", lambda: prefetched(goal))),)
 
 
 def _joined(facts: HostFacts) -> bool:
@@ -130,6 +142,7 @@ def _member(goal: Goal, host: SiteHost) -> Sequence[Resource]:
         ControlPlane(goal=goal, host=host),
         *window.before(),
         Member(goal=goal, host=host),
+        Certificates(goal=goal, host=host),
         *window.after(),
     )
 
@@ -154,11 +167,13 @@ COMPONENT = Component(
             when=_bare,
         ),
         Step(name=KEPT, resources=_worker, roles=("worker",), after=(WORKER,), rolling=True, when=_joined),
+        Step(name=IMAGES, resources=_images, roles=("worker",), after=(KEPT,)),
     ),
     settings=parse_settings,
     schema=SCHEMA,
-    preflight=(preflight.SITE, preflight.HOSTS, VERSIONS),
+    preflight=(preflight.SITE, preflight.HOSTS, VERSIONS, PREFETCH_CHECK),
     health=HEALTH,
-    units=(RUNTIME_UNIT, KUBELET, FENCE_UNIT, PROXY_UNIT, ADDRESS_UNIT),
+    units=(RUNTIME_UNIT, KUBELET, CHECK_UNIT, FENCE_UNIT, PROXY_UNIT, ADDRESS_UNIT, TIMER),
+    space=prefetch_space,
     roles=NODES,
 )

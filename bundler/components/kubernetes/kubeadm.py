@@ -19,12 +19,14 @@ from bundler.steps.step import Goal
 FOLDER = "/etc/kubernetes/bundle"  # what the API servers read, beside kubeadm's own
 CONFIG, JOIN_CONFIG = f"{FOLDER}/kubeadm.yaml", f"{FOLDER}/join.yaml"
 DNS_CACHE = "169.254.20.10"  # of each host's own cache of names
+DNS_CACHE_UNIT = "bundle-dns-cache-address.service"
 JOINING = "/run/bundle/join.conf"
 KUBELET_CERTIFICATE, KUBELET_KEY = "/var/lib/kubelet/pki/bundle.crt", "/var/lib/kubelet/pki/bundle.key"
 # Namespaces of what makes the cluster work, which needs the hosts themselves.
 EXEMPT = ("kube-system", "kube-flannel", "metallb-system", "ingress")
 _LOGS = "/var/log/kubernetes"
 _GRACE, _PERIOD, _TOLERATION = 16, 2, 5  # seconds: until a silent host counts as dead, between looks, until pods leave
+EVICTED_BELOW = 5  # GiB free: then pods go
 _AUTHORITY = f"{PKI}/ca.crt"
 
 
@@ -187,9 +189,9 @@ def _kubelet(goal: Goal) -> dict[str, Any]:
         # Of a large disk a share would be terabytes that nobody may use.
         "evictionHard": {
             "memory.available": "200Mi",
-            "nodefs.available": "5Gi",
+            "nodefs.available": f"{EVICTED_BELOW}Gi",
             "nodefs.inodesFree": "5%",
-            "imagefs.available": "5Gi",
+            "imagefs.available": f"{EVICTED_BELOW}Gi",
             "imagefs.inodesFree": "5%",
         },
         # Images of many GB are pulled beside the small ones that make the host ready.

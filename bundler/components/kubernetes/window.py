@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
+from bundler.components.kubernetes.node_check import KUBELET
 from bundler.components.kubernetes.nodes import KEPT, NODE, STATE, Node, ignored
 from bundler.components.kubernetes.pki import administering
 from bundler.components.kubernetes.runtime import BIN, CNI, RUNTIME_UNIT, version_of
@@ -22,7 +23,6 @@ from bundler.steps.facts import STAMPS, Fact, HostFacts
 from bundler.steps.resources import File, Packages, Resource, Service
 from bundler.steps.step import Goal
 
-KUBELET = "kubelet.service"
 _DRAIN, _READY, _BACK = 600, 300, 180  # seconds: until its pods are elsewhere, until it is ready, until it is so again
 _ENDS = 12  # times that a kubelet may end before it counts as one that does not run
 _ADMIN = "/run/bundle/admin.conf"

@@ -11,9 +11,11 @@ import yaml
 
 from bundler.components import components, settings_parsers
 from bundler.components.kubernetes import COMPONENT, preflight
+from bundler.components.kubernetes.away import AWAY, Away
 from bundler.components.kubernetes.charts import RELEASES, Deployed, Release
 from bundler.components.kubernetes.health import READY
 from bundler.components.kubernetes.kubeadm import cluster_text, join_text
+from bundler.components.kubernetes.node_check import SILENT
 from bundler.components.kubernetes.nodes import NODE, Member, Node
 from bundler.components.kubernetes.pki import endpoint, joining, shared_files
 from bundler.components.kubernetes.runtime import carried_files, configuration
@@ -295,23 +297,27 @@ def found(goal: Goal, check: str, answers: Answers) -> list[str]:
 def test_what_the_cluster_thinks_of_its_hosts(goal: Goal) -> None:
     well = dict.fromkeys(("n1", "n2", "n3", "n4"), "True")
     down = Unasked("the connection was refused")
-    assert found(goal, "nodes", {"n1": {READY: well}, "n2": {}, "n3": {}}) == []
-    half: Answers = {"n1": {READY: down}, "n2": {READY: {**well, "n4": "Unknown"}}, "n3": {}}
+    nobody: dict[Fact[Any], Any] = {AWAY: Away()}
+    assert found(goal, "nodes", {"n1": {READY: well, **nobody}, "n2": {}, "n3": {}}) == []
+    half: Answers = {"n1": {READY: down}, "n2": {READY: {**well, "n4": "Unknown"}, **nobody}, "n3": {}}
     assert found(goal, "nodes", half) == ["n4: the cluster has n4 as not ready"]
     gone = {name: state for name, state in well.items() if name != "n3"}
-    assert found(goal, "nodes", {"n1": {READY: gone}, "n2": {}, "n3": {}}) == ["n3: n3 is not one of the cluster's"]
+    answers: Answers = {"n1": {READY: gone, **nobody}, "n2": {}, "n3": {}}
+    assert found(goal, "nodes", answers) == ["n3: n3 is not one of the cluster's"]
     silent: Answers = {name: {READY: down} for name in ("n1", "n2", "n3")}
     assert found(goal, "nodes", silent) == ["n1: no control plane answers: n1: the connection was refused"]
 
 
 def test_services_of_the_clusters_hosts(goal: Goal) -> None:
     up = UnitState(load="loaded", active="active", sub="running")
-    units = ("containerd", "kubelet", "bundle-api-haproxy", "bundle-api-keepalived")
-    well: dict[Fact[Any], Any] = {UnitFact(unit=f"{unit}.service"): up for unit in units}
+    units = ("containerd", "kubelet", "bundle-node-check", "bundle-api-haproxy", "bundle-api-keepalived")
+    well: dict[Fact[Any], Any] = {SILENT: (), **{UnitFact(unit=f"{unit}.service"): up for unit in units}}
     answers = dict.fromkeys(("n1", "n2", "n3", "n4"), well)
     assert found(goal, "services", answers) == []
     failed = {**well, UnitFact(unit="kubelet.service"): replace(up, active="failed", sub="failed")}
     assert found(goal, "services", {**answers, "n4": failed}) == ["n4: it is failed (failed): kubelet.service"]
+    hangs = {**well, SILENT: ("containerd.service",)}
+    assert found(goal, "services", {**answers, "n4": hangs}) == ["n4: it does not answer: containerd.service"]
 
 
 WORKER = "- {name: n4, address: 10.77.0.14, roles: [worker]}\n"
