@@ -24,8 +24,11 @@ from bundler.components.kubernetes.kubeadm import (
 )
 from bundler.components.kubernetes.nodes import NODE, Member
 from bundler.components.kubernetes.pki import API_VIP, CONTROL_PLANE, NODES, control_planes, kubelet_leaf, shared_files
+from bundler.components.kubernetes.restore import RESTORE
 from bundler.components.kubernetes.runtime import BIN, RUNTIME_UNIT, programs, runtime, version_of
 from bundler.components.kubernetes.settings import SCHEMA, parse_settings
+from bundler.components.kubernetes.snapshots import HEALTH as SNAPSHOTS_HEALTH
+from bundler.components.kubernetes.snapshots import SERVICE_UNIT, TIMER_UNIT, snapshots
 from bundler.components.kubernetes.upgrade import Returned, Upgraded
 from bundler.components.registry.masked import Masked
 from bundler.components.store.programs import Programs
@@ -36,6 +39,7 @@ from bundler.steps.resources import File, Resource, Service
 from bundler.steps.step import Component, Goal, Step
 
 RUNTIME, PROGRAMS, ENTRY = "kubernetes/runtime", "kubernetes/programs", "kubernetes/entry"
+SNAPSHOTS = "kubernetes/snapshots"
 CONTROL, WORKER, KEPT = f"kubernetes/{CONTROL_PLANE}", "kubernetes/worker", "kubernetes/worker-kept"
 _TOOLS = ("conntrack", "ethtool", "iproute2", "iptables", "mount", "nftables", "socat", "util-linux")
 
@@ -115,6 +119,7 @@ COMPONENT = Component(
         Step(name=PROGRAMS, resources=_programs, roles=NODES, after=(RUNTIME,)),
         Step(name=ENTRY, resources=_entry, roles=(CONTROL_PLANE,), after=(PROGRAMS,)),
         Step(name=CONTROL, resources=_control_plane, roles=(CONTROL_PLANE,), after=(ENTRY,), rolling=True),
+        Step(name=SNAPSHOTS, resources=snapshots, roles=(CONTROL_PLANE,), after=(CONTROL,)),
         Step(name=HELM, resources=_helm, roles=(CONTROL_PLANE,), after=(CONTROL,)),
         Step(
             name=WORKER,
@@ -129,7 +134,8 @@ COMPONENT = Component(
     settings=parse_settings,
     schema=SCHEMA,
     preflight=(preflight.SITE, preflight.HOSTS),
-    health=HEALTH,
-    units=(RUNTIME_UNIT, KUBELET, FENCE_UNIT, PROXY_UNIT, ADDRESS_UNIT),
+    health=(*HEALTH, SNAPSHOTS_HEALTH),
+    units=(RUNTIME_UNIT, KUBELET, FENCE_UNIT, PROXY_UNIT, ADDRESS_UNIT, TIMER_UNIT, SERVICE_UNIT),
     roles=NODES,
+    restore=RESTORE,
 )
