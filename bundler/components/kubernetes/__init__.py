@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 from bundler.components.kubernetes import preflight
 from bundler.components.kubernetes.charts import HELM
+from bundler.components.kubernetes.departed import DEPARTED_CHECK, departed
 from bundler.components.kubernetes.entry import ADDRESS_UNIT, PACKAGES, PROXY_UNIT, FloatingAddress, proxy
 from bundler.components.kubernetes.fence import UNIT as FENCE_UNIT
 from bundler.components.kubernetes.fence import fence
@@ -39,7 +40,7 @@ from bundler.steps.resources import File, Resource, Service
 from bundler.steps.step import Component, Goal, Step
 
 RUNTIME, PROGRAMS, ENTRY = "kubernetes/runtime", "kubernetes/programs", "kubernetes/entry"
-SNAPSHOTS = "kubernetes/snapshots"
+DEPARTED, SNAPSHOTS = "kubernetes/departed", "kubernetes/snapshots"
 CONTROL, WORKER, KEPT = f"kubernetes/{CONTROL_PLANE}", "kubernetes/worker", "kubernetes/worker-kept"
 _TOOLS = ("conntrack", "ethtool", "iproute2", "iptables", "mount", "nftables", "socat", "util-linux")
 
@@ -118,7 +119,15 @@ COMPONENT = Component(
         Step(name=RUNTIME, resources=runtime, roles=NODES, after=("base/clients",)),
         Step(name=PROGRAMS, resources=_programs, roles=NODES, after=(RUNTIME,)),
         Step(name=ENTRY, resources=_entry, roles=(CONTROL_PLANE,), after=(PROGRAMS,)),
-        Step(name=CONTROL, resources=_control_plane, roles=(CONTROL_PLANE,), after=(ENTRY,), rolling=True),
+        Step(name=DEPARTED, resources=departed, roles=(CONTROL_PLANE,), after=(ENTRY,)),
+        Step(
+            name=CONTROL,
+            resources=_control_plane,
+            roles=(CONTROL_PLANE,),
+            after=(DEPARTED,),
+            needs=(DEPARTED,),
+            rolling=True,
+        ),
         Step(name=SNAPSHOTS, resources=snapshots, roles=(CONTROL_PLANE,), after=(CONTROL,)),
         Step(name=HELM, resources=_helm, roles=(CONTROL_PLANE,), after=(CONTROL,)),
         Step(
@@ -133,7 +142,7 @@ COMPONENT = Component(
     ),
     settings=parse_settings,
     schema=SCHEMA,
-    preflight=(preflight.SITE, preflight.HOSTS),
+    preflight=(preflight.SITE, preflight.HOSTS, DEPARTED_CHECK),
     health=(*HEALTH, SNAPSHOTS_HEALTH),
     units=(RUNTIME_UNIT, KUBELET, FENCE_UNIT, PROXY_UNIT, ADDRESS_UNIT, TIMER_UNIT, SERVICE_UNIT),
     roles=NODES,

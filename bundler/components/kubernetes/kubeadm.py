@@ -22,6 +22,7 @@ JOINING = "/run/bundle/join.conf"
 KUBELET_CERTIFICATE, KUBELET_KEY = "/var/lib/kubelet/pki/bundle.crt", "/var/lib/kubelet/pki/bundle.key"
 # Namespaces of what makes the cluster work, which needs the hosts themselves.
 EXEMPT = ("kube-system", "kube-flannel", "metallb-system", "ingress")
+SITE_LABEL = "bundle-site"  # a node's label: the site that made it
 _LOGS = "/var/log/kubernetes"
 _GRACE, _PERIOD, _TOLERATION = 16, 2, 5  # seconds: until a silent host counts as dead, between looks, until pods leave
 _AUTHORITY = f"{PKI}/ca.crt"
@@ -45,7 +46,7 @@ def cluster_text(goal: Goal, host: SiteHost) -> str:
         {
             "kind": "InitConfiguration",
             "localAPIEndpoint": {"advertiseAddress": str(host.address), "bindPort": API_PORT},
-            "nodeRegistration": _registration(version, host),
+            "nodeRegistration": _registration(goal, version, host),
             # Name service is a chart of ours.
             "skipPhases": ["addon/coredns"],
         },
@@ -61,7 +62,7 @@ def join_text(goal: Goal, host: SiteHost) -> str:
     join: dict[str, Any] = {
         "kind": "JoinConfiguration",
         "discovery": {"file": {"kubeConfigPath": JOINING}},
-        "nodeRegistration": _registration(version, host),
+        "nodeRegistration": _registration(goal, version, host),
     }
     if host in control_planes(goal):
         join["controlPlane"] = {"localAPIEndpoint": {"advertiseAddress": str(host.address), "bindPort": API_PORT}}
@@ -81,13 +82,14 @@ def _encryption(goal: Goal) -> Secret:
     return Secret(render(__package__, "encryption.yaml.j2", key=encryption_key(goal).reveal()))
 
 
-def _registration(version: str, host: SiteHost) -> dict[str, Any]:
+def _registration(goal: Goal, version: str, host: SiteHost) -> dict[str, Any]:
     taint = {"key": "node-role.kubernetes.io/control-plane", "effect": "NoSchedule"}
+    arguments = {"node-ip": str(host.address), "node-labels": f"{SITE_LABEL}={goal.site.name}"}
     only_control = host.has(CONTROL_PLANE) and not host.has(WORKER)
     return {
         "name": host.name,
         "criSocket": f"unix://{SOCKET}",
-        "kubeletExtraArgs": _arguments(version, {"node-ip": str(host.address)}),
+        "kubeletExtraArgs": _arguments(version, arguments),
         "taints": [taint] if only_control else [],
     }
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from bundler.components.kubernetes.kubeadm import CONFIG, JOIN_CONFIG, JOINING
-from bundler.components.kubernetes.pki import control_planes, joining
+from bundler.components.kubernetes.pki import administering, control_planes, joining
 from bundler.components.kubernetes.settings import settings_of
 from bundler.model.site import SiteHost
 from bundler.steps.actions import Action, Run
@@ -25,6 +25,11 @@ _BEGUN = (
     *(f"Port-{port}" for port in (2379, 2380, 6443, 10250, 10257, 10259)),
 )
 _JOINED = f"mkdir -p {STATE} && : > {STATE}/joined && sync {STATE}"
+_ADMIN, _DRAIN = "/run/bundle/leaving.conf", 600
+_RESET = f"""rm -f {STATE}/joined
+kubeadm reset --force --cleanup-tmp-dir || exit 1
+rm -rf /etc/cni/net.d /etc/kubernetes/manifests
+"""
 _CGROUP_V1 = ("SystemVerification",)  # which refuses nothing else that the site's own preflight lets pass
 
 
@@ -107,8 +112,22 @@ kubeadm join --config {JOIN_CONFIG} {ignored(self.goal, have)} || exit 1
     def unwanted(self, facts: HostFacts, *, purge: bool) -> Iterator[Action]:
         have = facts[NODE]
         if purge and (have.joined or have.begun):
-            text = f"""rm -f {STATE}/joined
-kubeadm reset --force --cleanup-tmp-dir || exit 1
-rm -rf /etc/cni/net.d /etc/kubernetes/manifests
+            # The others go on without it, when it is not the cluster as a whole that goes.
+            others = any(host.name not in facts.all.hosts for host in control_planes(self.goal) if host != self.host)
+            stdin, timeout = (administering(self.goal), _DRAIN + 700) if others else (b"", 600)
+            text = self._leave() if others else _RESET
+            yield Run(
+                name="leave the cluster", text=text, stdin=stdin, timeout=timeout, reason="it holds the cluster's data"
+            )
+
+    def _leave(self) -> str:
+        """Its pods go first, and its member of etcd, which kubeadm removes; where nobody answers it just goes."""
+        name = self.host.name
+        return f"""umask 077; mkdir -p /run/bundle && cat > {_ADMIN} || exit 1
+trap 'rm -f {_ADMIN}' EXIT
+k() {{ kubectl --kubeconfig {_ADMIN} "$@"; }}
+if [ -n "$(k --request-timeout=30s get node {name} -o name 2>/dev/null)" ]; then
+  k drain {name} --ignore-daemonsets --delete-emptydir-data --timeout={_DRAIN}s || exit 1
+fi
+{_RESET}k --request-timeout=60s delete node {name} --ignore-not-found || :
 """
-            yield Run(name="leave the cluster", text=text, timeout=600, reason="it holds the cluster's data")
