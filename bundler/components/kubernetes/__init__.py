@@ -23,7 +23,7 @@ from bundler.components.kubernetes.kubeadm import (
     join_text,
     server_files,
 )
-from bundler.components.kubernetes.nodes import NODE, Member
+from bundler.components.kubernetes.nodes import NODE, Lasting, Member
 from bundler.components.kubernetes.pki import API_VIP, CONTROL_PLANE, NODES, control_planes, kubelet_leaf, shared_files
 from bundler.components.kubernetes.restore import RESTORE
 from bundler.components.kubernetes.runtime import BIN, RUNTIME_UNIT, programs, runtime, version_of
@@ -76,6 +76,7 @@ def _control_plane(goal: Goal, host: SiteHost) -> Sequence[Resource]:
         *server_files(goal),
         File(path=CONFIG, content=cluster_text(goal, host)),
         *_member(goal, host),
+        Lasting(),
     )
 
 

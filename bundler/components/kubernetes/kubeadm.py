@@ -17,6 +17,7 @@ from bundler.steps.step import Goal
 
 FOLDER = "/etc/kubernetes/bundle"  # what the API servers read, beside kubeadm's own
 CONFIG, JOIN_CONFIG = f"{FOLDER}/kubeadm.yaml", f"{FOLDER}/join.yaml"
+ETCD_STATE = ("initial-cluster-state", "existing")  # an argument of etcd
 DNS_CACHE = "169.254.20.10"  # of each host's own cache of names
 JOINING = "/run/bundle/join.conf"
 KUBELET_CERTIFICATE, KUBELET_KEY = "/var/lib/kubelet/pki/bundle.crt", "/var/lib/kubelet/pki/bundle.key"
@@ -38,8 +39,8 @@ def cluster_dns(goal: Goal) -> str:
     return str(settings_of(goal).services[10])
 
 
-def cluster_text(goal: Goal, host: SiteHost) -> str:
-    """For `kubeadm init` and its phases."""
+def cluster_text(goal: Goal, host: SiteHost, *, first: bool = False) -> str:
+    """For kubeadm's phases; `first` for the `kubeadm init` that makes the cluster."""
     version = version_of(goal, "kubernetes")
     return _documents(
         version,
@@ -50,7 +51,7 @@ def cluster_text(goal: Goal, host: SiteHost) -> str:
             # Name service is a chart of ours.
             "skipPhases": ["addon/coredns"],
         },
-        _cluster(goal, version),
+        _cluster(goal, version, first=first),
         _kubelet(goal),
         _proxy(goal),
     )
@@ -94,7 +95,7 @@ def _registration(goal: Goal, version: str, host: SiteHost) -> dict[str, Any]:
     }
 
 
-def _cluster(goal: Goal, version: str) -> dict[str, Any]:
+def _cluster(goal: Goal, version: str, *, first: bool) -> dict[str, Any]:
     settings = settings_of(goal)
     names = [f"{host.name}.{goal.site.domain}" for host in control_planes(goal)]
     addresses = [str(host.address) for host in control_planes(goal)]
@@ -123,6 +124,10 @@ def _cluster(goal: Goal, version: str) -> dict[str, Any]:
         "node-monitor-period": f"{_PERIOD}s",
         "profiling": "false",
     }
+    # An event a second of a thousand hosts fits; it is far below what etcd bears.
+    etcd = {"quota-backend-bytes": str(8 << 30)}
+    if not first:  # a member that has lost its data stops there, and does not begin a cluster of its own
+        etcd[ETCD_STATE[0]] = ETCD_STATE[1]
     found: dict[str, Any] = {
         "kind": "ClusterConfiguration",
         "clusterName": goal.site.name,
@@ -140,8 +145,7 @@ def _cluster(goal: Goal, version: str) -> dict[str, Any]:
         },
         "controllerManager": {"extraArgs": _arguments(version, manager)},
         "scheduler": {"extraArgs": _arguments(version, {"profiling": "false"})},
-        # An event a second of a thousand hosts fits; it is far below what etcd bears.
-        "etcd": {"local": {"extraArgs": _arguments(version, {"quota-backend-bytes": str(8 << 30)})}},
+        "etcd": {"local": {"extraArgs": _arguments(version, etcd)}},
     }
     if minor_of(version) >= 31:
         found["encryptionAlgorithm"] = "ECDSA-P256"
