@@ -7,7 +7,7 @@ is a worker already is kept as it should be, one after the other (`kubernetes/wo
 
 from collections.abc import Sequence
 
-from bundler.components.kubernetes import preflight
+from bundler.components.kubernetes import preflight, preflight_hosts
 from bundler.components.kubernetes.charts import HELM
 from bundler.components.kubernetes.entry import ADDRESS_UNIT, PACKAGES, PROXY_UNIT, FloatingAddress, proxy
 from bundler.components.kubernetes.fence import UNIT as FENCE_UNIT
@@ -128,7 +128,8 @@ COMPONENT = Component(
     ),
     settings=parse_settings,
     schema=SCHEMA,
-    preflight=(preflight.SITE, preflight.HOSTS),
+    preflight=(preflight.SITE, preflight_hosts.HOSTS),
+    listens=preflight_hosts.listens,
     health=HEALTH,
     units=(RUNTIME_UNIT, KUBELET, FENCE_UNIT, PROXY_UNIT, ADDRESS_UNIT),
     roles=NODES,

@@ -50,8 +50,11 @@ _LINE = "|".join(f"{{.metadata.{name}}}" for name in _FIELDS)
 RELEASES: Ask[Mapping[str, Deployed]] = Ask(
     name="charts in the cluster",
     after=CLUSTER,
-    script=f"""kubectl --kubeconfig {ADMIN} --request-timeout=20s get secrets -A -l owner=helm \\
-  -o jsonpath='{{range .items[*]}}{_LINE}{{"\\n"}}{{end}}'""",
+    script=f"""n=0
+until said=$(kubectl --kubeconfig {ADMIN} --request-timeout=15s get secrets -A -l owner=helm \\
+  -o jsonpath='{{range .items[*]}}{_LINE}{{"\\n"}}{{end}}')
+do n=$((n+1)); [ $n -lt 4 ] || exit 1; sleep 2; done  # an API server that is busy, or just comes
+printf '%s\\n' "$said" | grep . || :""",
     reading=_deployed,
     bare={},
 )
