@@ -8,7 +8,7 @@ is a worker already is kept as it should be, one after the other (`kubernetes/wo
 from collections.abc import Sequence
 
 from bundler.components.kubernetes import preflight, preflight_hosts
-from bundler.components.kubernetes.charts import HELM
+from bundler.components.kubernetes.charts import HELM, pruned
 from bundler.components.kubernetes.entry import ADDRESS_UNIT, PACKAGES, PROXY_UNIT, FloatingAddress, proxy
 from bundler.components.kubernetes.fence import UNIT as FENCE_UNIT
 from bundler.components.kubernetes.fence import fence
@@ -37,6 +37,7 @@ from bundler.steps.step import Component, Goal, Step
 
 RUNTIME, PROGRAMS, ENTRY = "kubernetes/runtime", "kubernetes/programs", "kubernetes/entry"
 CONTROL, WORKER, KEPT = f"kubernetes/{CONTROL_PLANE}", "kubernetes/worker", "kubernetes/worker-kept"
+PRUNED = "kubernetes/pruned"
 _TOOLS = ("conntrack", "ethtool", "iproute2", "iptables", "mount", "nftables", "socat", "util-linux")
 
 
@@ -124,6 +125,7 @@ COMPONENT = Component(
             needs=(CONTROL,),
             when=lambda facts: not _joined(facts),
         ),
+        Step(name=PRUNED, resources=pruned, roles=(CONTROL_PLANE,), last=True),
         Step(name=KEPT, resources=_worker, roles=("worker",), after=(WORKER,), rolling=True, when=_joined),
     ),
     settings=parse_settings,

@@ -11,7 +11,7 @@ import yaml
 
 from bundler.components import components, settings_parsers
 from bundler.components.kubernetes import COMPONENT
-from bundler.components.kubernetes.charts import RELEASES, Deployed, Release
+from bundler.components.kubernetes.charts import RELEASES, Deployed, Pruned, Release, drift, speaks
 from bundler.components.kubernetes.health import READY
 from bundler.components.kubernetes.kubeadm import cluster_text, join_text
 from bundler.components.kubernetes.nodes import NODE, Member, Node
@@ -20,7 +20,7 @@ from bundler.components.kubernetes.runtime import carried_files, configuration
 from bundler.components.kubernetes.upgrade import Returned, Upgraded
 from bundler.components.store.programs import Programs, Source
 from bundler.errors import FactUnknown, InvalidDocument, NotCarried
-from bundler.model.asked import Asked
+from bundler.model.asked import Asked, AskedChart
 from bundler.model.digest import Digest
 from bundler.model.lock import LockedChart, LockedFile
 from bundler.model.reference import Reference
@@ -29,7 +29,7 @@ from bundler.model.site_parser import parse_site
 from bundler.model.values import overlay
 from bundler.plan.stack import stack_of
 from bundler.secrets.certificates import certificate_facts, is_issued_by
-from bundler.steps.facts import Fact, Facts, Unasked, UnitFact, UnitState, grouped, question
+from bundler.steps.facts import Fact, Facts, HostFacts, Unasked, UnitFact, UnitState, grouped, question
 from bundler.steps.step import Goal
 from tests.goals import goal_of, release
 
@@ -230,8 +230,15 @@ CHART = LockedChart(
 )
 
 
-def a_release(goal: Goal, values: str = "{}") -> Release:
-    return Release(goal=goal, chart=CHART, name="flannel", namespace="kube-system", values=values)
+def a_release(goal: Goal, values: str = "{}", host: str = "n1") -> Release:
+    return Release(
+        goal=goal, host=goal.site.host(host), chart=CHART, name="flannel", namespace="kube-system", values=values
+    )
+
+
+def cluster_facts(goal: Goal, known: Mapping[str, Deployed], changed: str = "", *, host: str = "n1") -> HostFacts:
+    ask = drift(goal, goal.site.host(host))
+    return Facts({host: {NODE: JOINED, RELEASES: known, ask: ask.reading(changed)}}).of(host)
 
 
 def test_a_chart_is_applied_by_what_is_in_it(goal: Goal) -> None:
@@ -248,7 +255,7 @@ def test_a_chart_is_applied_by_what_is_in_it(goal: Goal) -> None:
         "kube-system/flannel": Deployed(status="deployed", content=chart.content),
         "other/flannel": Deployed(status="failed", content=""),
     }
-    facts = Facts({"n1": {RELEASES: known}}).of("n1")
+    facts = cluster_facts(goal, known)
     assert list(chart.wanted(facts)) == []
     assert list(chart.versions(facts)) == ["flannel 1.0.0"]
     (other,) = a_release(goal, '{"networks": []}').wanted(facts)
@@ -258,11 +265,51 @@ def test_a_chart_is_applied_by_what_is_in_it(goal: Goal) -> None:
         ("failed", "its last change is failed"),
     ):
         broken = {"kube-system/flannel": Deployed(status=status, content=chart.content)}
-        (again,) = chart.wanted(Facts({"n1": {RELEASES: broken}}).of("n1"))
+        (again,) = chart.wanted(cluster_facts(goal, broken))
         assert again.reason == reason
-    (first,) = chart.wanted(Facts({"n1": {RELEASES: {}}}).of("n1"))
+    (first,) = chart.wanted(cluster_facts(goal, {}))
     assert (first.target, first.reason) == ("apply chart flannel 1.0.0 as kube-system/flannel", "it is not there")
     assert CHART.digest.hex in first.script().text
+
+
+def test_what_somebody_changed_in_the_cluster_is_applied_again(goal: Goal) -> None:
+    chart = a_release(goal)
+    known = {"kube-system/flannel": Deployed(status="deployed", content=chart.content)}
+    changed = "\n".join(f"kube-system/flannel apps.v1.Deployment.kube-system.d{at}" for at in range(6))
+    (again,) = chart.wanted(cluster_facts(goal, known, changed))
+    assert again.reason.startswith("somebody changed what it has in the cluster: apps.v1.Deployment.kube-system.d0, ")
+    assert again.reason.endswith(" and 2 more")
+    assert "--server-side --force-conflicts" in again.script().text
+    assert list(chart.wanted(cluster_facts(goal, known, "other/thing apps.v1.Deployment.other.d"))) == []
+
+
+def test_what_no_release_brings_any_more_goes(goal: Goal) -> None:
+    ours, theirs = Deployed(status="deployed", content="1"), Deployed(status="deployed", content="")
+    known = {"kube-system/old": ours, "kube-system/flannel": ours, "their/own": theirs}
+    chart = AskedChart(
+        chart="flannel", version="1", release="flannel", namespace="kube-system", values="{}", variants=()
+    )
+    lock = replace(goal.lock, asked=(asked("flannel", charts=(chart,)),))
+    (gone,) = Pruned(goal=replace(goal, lock=lock)).wanted(cluster_facts(goal, known))
+    assert (gone.target, gone.reason) == ("remove kube-system/old", "the release does not have it any more")
+    assert "helm uninstall old -n kube-system" in gone.script().text
+
+
+# which control planes were asked and what they say, and who applies charts
+SPEAKERS: list[tuple[dict[str, Any], str]] = [
+    ({"n1": BARE, "n2": BARE, "n3": BARE}, "n1"),
+    ({"n1": JOINED, "n2": JOINED, "n3": JOINED}, "n1"),
+    ({"n1": BARE, "n2": JOINED, "n3": JOINED}, "n2"),  # the first was replaced
+    ({"n2": JOINED, "n3": JOINED}, "n2"),  # it is left out, or down
+    ({"n1": Unasked("it does not answer"), "n2": BARE, "n3": JOINED}, "n3"),
+    ({"n3": JOINED}, "n3"),
+]
+
+
+@pytest.mark.parametrize(("said", "expected"), SPEAKERS)
+def test_charts_are_applied_on_one_control_plane_that_answers(goal: Goal, said: dict[str, Any], expected: str) -> None:
+    facts = Facts({**{name: {NODE: node} for name, node in said.items()}, "n4": {NODE: JOINED}})
+    assert [name for name in said if speaks(goal, facts.of(name))] == [expected]
 
 
 def test_values_are_merged_as_helm_does() -> None:
@@ -369,6 +416,6 @@ def test_a_control_plane_says_what_it_serves() -> None:
 
 
 def test_questions_are_shell(goal: Goal) -> None:
-    asked: list[Fact[Any]] = [NODE, RELEASES, READY, KUBELET.fact]
+    asked: list[Fact[Any]] = [NODE, RELEASES, READY, KUBELET.fact, drift(goal, goal.site.host("n3"))]
     done = subprocess.run(["sh", "-n"], input=question(grouped(asked)).encode(), capture_output=True, check=False)
     assert (done.returncode, done.stderr) == (0, b"")
