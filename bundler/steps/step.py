@@ -206,6 +206,11 @@ def no_space(goal: Goal, host: SiteHost) -> Iterable[Space]:
     return ()
 
 
+def no_ports(goal: Goal, host: SiteHost) -> Iterable[tuple[str, int]]:
+    """Of a component whose services say themselves what they listen on."""
+    return ()
+
+
 def no_settings(fields: Fields) -> None:
     """The settings of a component that has none."""
 
@@ -225,8 +230,8 @@ class Restorable:
 class Component:
     """One folder under bundler/components. `catalog` are components of the catalog: a release without them does not
     bring it. `settings` parses its part of site.yaml, `schema` is its JSON schema;
-    `units` are its systemd units, for logs and restarts; `space` is what it writes that counts, `udp` the ports that it
-    listens on beside those of its services."""
+    `units` are its systemd units, for logs and restarts; `space` is what it writes that counts, `listens` gives
+    the ports that it listens on beside those of its services: TCP or UDP, with the number."""
 
     name: str
     about: str
@@ -238,6 +243,6 @@ class Component:
     health: tuple[Check, ...] = ()
     units: tuple[str, ...] = ()
     space: Callable[[Goal, SiteHost], Iterable[Space]] = no_space
-    udp: tuple[int, ...] = ()
+    listens: Callable[[Goal, SiteHost], Iterable[tuple[str, int]]] = no_ports
     roles: tuple[str, ...] = ()
     restore: Restorable | None = None

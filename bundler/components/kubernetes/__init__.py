@@ -9,9 +9,9 @@ before were proved with what the cluster had, and go on with either; those of th
 
 from collections.abc import Sequence
 
-from bundler.components.kubernetes import preflight
+from bundler.components.kubernetes import preflight, preflight_hosts
 from bundler.components.kubernetes.certificates import TIMER, Certificates, renewing
-from bundler.components.kubernetes.charts import HELM
+from bundler.components.kubernetes.charts import HELM, pruned
 from bundler.components.kubernetes.departed import DEPARTED_CHECK, departed
 from bundler.components.kubernetes.entry import ADDRESS_UNIT, PACKAGES, PROXY_UNIT, FloatingAddress, proxy
 from bundler.components.kubernetes.fence import UNIT as FENCE_UNIT
@@ -55,6 +55,7 @@ RUNTIME, PROGRAMS, ENTRY = "kubernetes/runtime", "kubernetes/programs", "kuberne
 DEPARTED, SNAPSHOTS = "kubernetes/departed", "kubernetes/snapshots"
 CONTROL, WORKER, KEPT = f"kubernetes/{CONTROL_PLANE}", "kubernetes/worker", "kubernetes/worker-kept"
 PROXY, IMAGES = "kubernetes/proxy", "kubernetes/images"
+PRUNED = "kubernetes/pruned"
 _TOOLS = ("conntrack", "ethtool", "iproute2", "iptables", "mount", "nftables", "socat", "util-linux")
 
 
@@ -181,12 +182,14 @@ COMPONENT = Component(
             needs=(CONTROL,),
             when=_bare,
         ),
+        Step(name=PRUNED, resources=pruned, roles=(CONTROL_PLANE,), last=True),
         Step(name=KEPT, resources=_worker, roles=("worker",), after=(WORKER,), rolling=True, when=_joined),
         Step(name=IMAGES, resources=_images, roles=("worker",), after=(KEPT,)),
     ),
     settings=parse_settings,
     schema=SCHEMA,
-    preflight=(preflight.SITE, preflight.HOSTS, VERSIONS, DEPARTED_CHECK, PREFETCH_CHECK),
+    preflight=(preflight.SITE, preflight_hosts.HOSTS, VERSIONS, DEPARTED_CHECK, PREFETCH_CHECK),
+    listens=preflight_hosts.listens,
     health=(*HEALTH, SNAPSHOTS_HEALTH),
     units=(
         RUNTIME_UNIT,

@@ -57,8 +57,10 @@ def parse_settings(fields: Fields) -> KubernetesSettings:
     pods, services = _subnet(fields, "pods", _PODS), _subnet(fields, "services", _SERVICES)
     if fields.ok and pods.overlaps(services):
         fields.fail_at("services", found=f"{services}, which overlaps {pods}", expected="another subnet than `pods`")
-    if fields.ok and services.prefixlen < 12:
-        fields.fail_at("services", found=f"{services}", expected="a /12 or a smaller subnet")
+    # kube-apiserver keeps a map of all addresses of Services; kubeadm takes the tenth for the cluster's names.
+    large, small = (12, 24) if services.version == 4 else (108, 120)
+    if fields.ok and not large <= services.prefixlen <= small:
+        fields.fail_at("services", found=f"{services}", expected=f"a subnet from /{large} to /{small}")
     return fields.build(
         KubernetesSettings,
         pods=pods,
