@@ -21,7 +21,7 @@ from bundler.steps.step import Goal, Step
 ADMIN = "/etc/kubernetes/admin.conf"
 CLUSTER = f"kubernetes/{CONTROL_PLANE}"
 HELM = "kubernetes/helm"
-_HOSTS = ("kubernetes/worker", "kubernetes/worker-kept")  # whose pods charts wait for
+_HOSTS = ("kubernetes/worker", "kubernetes/worker-kept", "kubernetes/images")  # whose pods charts wait for
 _CONTENT = "bundle-content"  # the label that says what a release of a chart was made from
 _TIMEOUT = 600  # seconds until what a chart brings must be ready
 
