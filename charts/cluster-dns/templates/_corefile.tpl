@@ -109,11 +109,9 @@
     health {{ include "endpoint" (list $first 8080) }} {
         lameduck 5s
     }
-    # Behind one address are several servers: that one was silent says nothing of the next, so it is asked on and on.
     forward . {{ join " " .Values.cluster.addresses }} {
         force_tcp
         max_concurrent 10000
-        max_fails 0
     }
 }
 {{- if .Values.site.zones }}

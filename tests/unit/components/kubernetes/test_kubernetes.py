@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
-from bundler.components import components, settings_parsers
+from bundler.components import cluster_dns, components, settings_parsers
 from bundler.components.kubernetes import COMPONENT, preflight
 from bundler.components.kubernetes.away import AWAY, Away
 from bundler.components.kubernetes.charts import RELEASES, Deployed, Release
@@ -263,6 +263,13 @@ def test_a_chart_is_applied_by_what_is_in_it(goal: Goal) -> None:
     (first,) = chart.wanted(Facts({"n1": {RELEASES: {}}}).of("n1"))
     assert (first.target, first.reason) == ("apply chart flannel 1.0.0 as kube-system/flannel", "it is not there")
     assert CHART.digest.hex in first.script().text
+
+
+@pytest.mark.parametrize(("roles", "allowed"), [("[control-plane, worker]", False), ("[control-plane]", True)])
+def test_names_need_no_control_plane_where_two_hosts_take_pods(goal: Goal, roles: str, allowed: bool) -> None:
+    site = SITE.replace("roles: [control-plane, worker]", f"roles: {roles}")
+    values = cluster_dns._values(goal_with(goal, site=site))
+    assert values["cluster-dns"]["controlPlanes"] == allowed
 
 
 def test_values_are_merged_as_helm_does() -> None:
