@@ -363,6 +363,29 @@ class Campaign:
             run = self.runs[-1]
             assert run.ended, f"killed after an action that did not end well: {run.events[-1]}"
 
+    def kill_after_steps(self) -> set[str]:
+        """Kill a run once for each step, when the last that was begun of it has ended, until one has nothing left to
+        do. Which steps that were: of the others none of the last actions was seen to end, for another step was
+        struck meanwhile."""
+        struck: set[str] = set()
+        begun: dict[str, set[str]] = {}
+
+        def strike(event: Event) -> bool:
+            if event["event"] == "begin":
+                begun.setdefault(event["step"], set()).add(event["host"])
+            if event["event"] != "end" or "error" in event:
+                return False
+            begun[event["step"]].discard(event["host"])
+            if begun[event["step"]] or event["step"] in struck:
+                return False
+            struck.add(event["step"])
+            begun.clear()
+            return True
+
+        while self._run(strike).stopped:
+            begun.clear()
+        return struck
+
     def kill_within(self) -> None:
         """Kill each run at a random moment of one of its first actions, until one has nothing left to do. An action is
         struck once: a slow one would never end."""

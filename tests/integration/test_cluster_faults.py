@@ -10,15 +10,18 @@ from typing import Any
 import pytest
 
 from tests.cluster_faults import HOSTS, PROCESSES, Fault, Loss
-from tests.cluster_load import HERE, Load, running_load
+from tests.cluster_load import CACHE, HERE, SERVICE, Load, running_load
+from tests.cluster_names import measured
 from tests.clusters import Cluster, cluster_office
 from tests.conftest import LONG
+from tests.dnsload import NOERROR
 from tests.load_figures import Figures, table
 from tests.nodes import lab_of, site_bundle
 
 TIMES = 3 if LONG else 1  # each process is killed so often
 AWAY = 45  # seconds until a host that lost its power gets it back: longer than the cluster waits for it
 DOWN = 300 if LONG else 60  # seconds without any control plane
+RATES = (250, 500, 1000, 2000, 4000, 8000, 16000) if LONG else (250,)  # questions a second
 # The others are for --long.
 SAMPLE = ("etcd that leads", "coredns", "kube-apiserver where the address is")
 APART = ("service", "ingress", "cluster-ip", "dns-cache-known", "dns-cache-new", "dns-service-known", "dns-service-new")
@@ -41,15 +44,33 @@ class Struck:
 
 
 @pytest.fixture(scope="module")
-def struck(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Struck]:
-    folder = tmp_path_factory.mktemp("site")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     with lab_of(5) as lab:
-        office = cluster_office(lab, folder / "office", site_bundle(profile="lab-cluster"))
+        office = cluster_office(lab, tmp_path_factory.mktemp("site") / "office", site_bundle(profile="lab-cluster"))
         office.apply("--quiet")
-        cluster = Cluster(lab=lab)
-        with running_load(lab, inside=cluster.workers) as load:
-            yield Struck(cluster=cluster, load=load, folder=folder)
-            print(f"\n{load.table()}")
+        yield Cluster(lab=lab)
+
+
+@pytest.fixture(scope="module")
+def struck(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Struck]:
+    with running_load(cluster.lab, inside=cluster.workers) as load:
+        yield Struck(cluster=cluster, load=load, folder=tmp_path_factory.mktemp("figures"))
+        print(f"\n{load.table()}")
+
+
+def test_names_per_second(cluster: Cluster) -> None:
+    """Before anything else is asked: by a host's cache, and without it, each for names that are asked again and again
+    and for names that nobody has asked for."""
+    cluster.await_well()
+    for kind in ("known", "new"):
+        for server in (CACHE, SERVICE):
+            for rate in RATES:
+                said = measured(cluster.lab, cluster.workers[0], server, kind, rate=rate)
+                print(f"\n{server} {kind}: {said}")
+                if rate == RATES[0]:
+                    assert said.answered == said.codes[NOERROR] > 0.9 * said.sent
+                if said.answered < 0.999 * said.sent:
+                    break
 
 
 def each_process() -> list[Any]:

@@ -196,6 +196,8 @@ def test_they_keep_apart() -> None:
         assert {"key": "node-role.kubernetes.io/control-plane", "operator": "Exists", "effect": "NoSchedule"} in (
             pod["tolerations"]
         )
+    workers = made({"controlPlanes": False}).one("Deployment", "cluster-dns")["spec"]["template"]["spec"]
+    assert not [each for each in workers["tolerations"] if "control-plane" in each["key"]]
     chosen = made({"nodeSelector": {"role": "dns"}}).one("Deployment", "cluster-dns")["spec"]["template"]["spec"]
     assert chosen["nodeSelector"] == {"role": "dns", "kubernetes.io/os": "linux"}
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
-from bundler.components import components, settings_parsers
+from bundler.components import cluster_dns, components, settings_parsers
 from bundler.components.kubernetes import COMPONENT
 from bundler.components.kubernetes.away import AWAY, Away
 from bundler.components.kubernetes.charts import RELEASES, Deployed, Pruned, Release, drift, speaks
@@ -311,6 +311,13 @@ SPEAKERS: list[tuple[dict[str, Any], str]] = [
 def test_charts_are_applied_on_one_control_plane_that_answers(goal: Goal, said: dict[str, Any], expected: str) -> None:
     facts = Facts({**{name: {NODE: node} for name, node in said.items()}, "n4": {NODE: JOINED}})
     assert [name for name in said if speaks(goal, facts.of(name))] == [expected]
+
+
+@pytest.mark.parametrize(("roles", "allowed"), [("[control-plane, worker]", False), ("[control-plane]", True)])
+def test_names_need_no_control_plane_where_two_hosts_take_pods(goal: Goal, roles: str, allowed: bool) -> None:
+    site = SITE.replace("roles: [control-plane, worker]", f"roles: {roles}")
+    values = cluster_dns._values(goal_with(goal, site=site))
+    assert values["cluster-dns"]["controlPlanes"] == allowed
 
 
 def test_values_are_merged_as_helm_does() -> None:
