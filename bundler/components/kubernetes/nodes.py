@@ -120,8 +120,8 @@ class Member:
             return
         reason = "it was not finished" if have.begun else "it is not one of the cluster's"
         if self.host in control_planes(self.goal) and not self._exists(facts):
-            stdin = cluster_text(self.goal, self.host, first=True).encode()
-            yield Run(name="make the cluster", text=self._init(have), timeout=900, stdin=stdin, reason=reason)
+            config = cluster_text(self.goal, self.host, first=True).encode()
+            yield Run(name="make the cluster", text=self._init(have), timeout=900, stdin=config, reason=reason)
         else:
             stdin = joining(self.goal)
             yield Run(name="join the cluster", text=self._join(have), timeout=900, stdin=stdin, reason=reason)
