@@ -14,7 +14,7 @@ from bundler.components.kubernetes import COMPONENT
 from bundler.components.kubernetes.away import AWAY, Away
 from bundler.components.kubernetes.certificates import CLIENT, ENDS, SERVING, Certificates, Ends, renewing
 from bundler.components.kubernetes.health import READY
-from bundler.components.kubernetes.node_check import node_check
+from bundler.components.kubernetes.node_check import looked_after
 from bundler.components.kubernetes.pressure import DISK, Filling
 from bundler.model.secret import Secret
 from bundler.secrets.ca import ensure_leaf, ensure_root
@@ -96,7 +96,7 @@ def test_control_planes_renew_one_after_the_other(goal: Goal) -> None:
 
 def test_scripts_are_shell(goal: Goal, tmp_path: Path) -> None:
     host = goal.site.host("n1")
-    for service in (renewing(goal, host), node_check(goal, host)):
+    for service in (renewing(goal, host), looked_after(goal, host)):
         for file in service.files:
             assert not isinstance(file.content, Secret)
             if not file.path.startswith("/etc/systemd"):
