@@ -57,7 +57,9 @@ class Cluster:
 
     def shell_image(self) -> str:
         """An image of the release that has a shell."""
-        return next(image.name for image in self.lock.images if image.reference.repository.endswith("flannel/flannel"))
+        return next(
+            image.name for image in self.lock.images if image.reference.repository.endswith("flannel-io/flannel")
+        )
 
     def works(self) -> bool:
         """Whether programs start in containers of n2."""
