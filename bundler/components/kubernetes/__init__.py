@@ -27,7 +27,7 @@ from bundler.components.kubernetes.kubeadm import (
     kubelet_settings,
     server_files,
 )
-from bundler.components.kubernetes.node_check import KUBELET, node_check
+from bundler.components.kubernetes.node_check import KUBELET, looked_after
 from bundler.components.kubernetes.node_check import UNIT as CHECK_UNIT
 from bundler.components.kubernetes.nodes import NODE, Lasting, Member
 from bundler.components.kubernetes.pki import API_VIP, CONTROL_PLANE, NODES, control_planes, kubelet_leaf, shared_files
@@ -70,7 +70,7 @@ def _programs(goal: Goal, host: SiteHost) -> Sequence[Resource]:
         File(path=KUBELET_KEY, content=leaf.key, mode=0o600),
         File(path=JOIN_CONFIG, content=join_text(goal, host)),
         fence(goal, host),
-        node_check(goal, host),
+        looked_after(goal, host),
     )
 
 

@@ -21,7 +21,7 @@ _PROBES = {
 }
 
 
-def node_check(goal: Goal, host: SiteHost) -> Service:
+def looked_after(goal: Goal, host: SiteHost) -> Service:
     script = render(
         __package__,
         "node-check.sh.j2",

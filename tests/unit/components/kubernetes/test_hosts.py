@@ -14,7 +14,8 @@ from bundler.components.kubernetes import COMPONENT
 from bundler.components.kubernetes.away import AWAY, Away
 from bundler.components.kubernetes.certificates import CLIENT, ENDS, SERVING, Certificates, Ends, renewing
 from bundler.components.kubernetes.health import READY
-from bundler.components.kubernetes.node_check import node_check
+from bundler.components.kubernetes.node_check import looked_after
+from bundler.components.kubernetes.prefetch import FETCHED, Fetched, prefetched, size_of
 from bundler.components.kubernetes.pressure import DISK, Filling
 from bundler.model.secret import Secret
 from bundler.secrets.ca import ensure_leaf, ensure_root
@@ -96,7 +97,7 @@ def test_control_planes_renew_one_after_the_other(goal: Goal) -> None:
 
 def test_scripts_are_shell(goal: Goal, tmp_path: Path) -> None:
     host = goal.site.host("n1")
-    for service in (renewing(goal, host), node_check(goal, host)):
+    for service in (renewing(goal, host), looked_after(goal, host)):
         for file in service.files:
             assert not isinstance(file.content, Secret)
             if not file.path.startswith("/etc/systemd"):
@@ -128,3 +129,30 @@ def test_disks_that_fill_up(goal: Goal) -> None:
     (early,) = judged(goal, "disks", {"n4": {DISK: replace(said, free=9 * GIB)}})
     assert early.warning
     assert judged(goal, "disks", {"n4": {DISK: Filling(free=11 * GIB)}}) == []
+
+
+def test_images_that_are_fetched_beforehand(goal: Goal) -> None:
+    """Those that the patterns name, the largest first; what is none of them any more is let go."""
+    some = goal_with(goal, "{prefetch: ['*']}")
+    images = prefetched(some)
+    assert {image.name for image in images} == {image.name for image in goal.lock.images}
+    assert list(map(size_of, images)) == sorted(map(size_of, images), reverse=True)
+    assert prefetched(goal) == ()
+    listed = f"{images[0].name} some/type {images[0].root.digest} 1 MiB linux/amd64 -\nold/one t sha256:0 1 MiB\n"
+    have = FETCHED.reading(listed)
+    actions = list(Fetched(images=images).wanted(Facts({"n4": {FETCHED: have}}).of("n4")))
+    assert [action.target.split()[:2] for action in actions] == [
+        *(["fetch", image.name] for image in images[1:]),
+        ["let", "go"],
+    ]
+    assert actions[-1].target == "let go of old/one"
+    (space,) = COMPONENT.space(some, some.site.host("n4"))
+    assert space.size == 3 * sum(map(size_of, images))
+    assert list(COMPONENT.space(some, some.site.host("n1"))) == []
+
+
+def test_a_pattern_that_names_nothing_is_found_before_any_change(goal: Goal) -> None:
+    (check,) = (each for each in COMPONENT.preflight if each.name == "kubernetes: images to be fetched")
+    typing = goal_with(goal, "{prefetch: [nvcr.io/nvdia/*]}")
+    (finding,) = check.judge(typing, typing.site.hosts, Facts({}))
+    assert finding.found == "components.kubernetes.prefetch names nvcr.io/nvdia/*: the release has no such image"
