@@ -48,6 +48,12 @@ def status(site_file: Path, as_json: bool, **given: Any) -> None:
     silent = f", {len(found.unreachable)} without an answer" if found.unreachable else ""
     click.echo(f"release {found.release}, {counted(len(found.hosts), 'host')}{silent}")
     _table(found)
+    for part in found.components:
+        if part.ends:
+            first = part.ends
+            click.echo(
+                f"certificates of {part.name}: {first.certificate} on {first.host} ends first, {first.at:%Y-%m-%d}"
+            )
     _problems(found)
 
 

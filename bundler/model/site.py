@@ -23,10 +23,12 @@ ROLES = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Disk:
-    """A whole device that a component may take, such as `/dev/nvme1n1`, and what for."""
+    """A whole device that a component may take, such as `/dev/nvme1n1`, and what for. `size` is what it holds, such as
+    `3500Gi`, for those who have to know it beforehand."""
 
     device: str
     use: str
+    size: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -15,6 +15,7 @@ from bundler.model.site_scalars import (
     check_interface,
     check_jump,
     check_role,
+    check_size,
     check_user,
     parse_address,
     parse_host_key,
@@ -88,7 +89,12 @@ def _host(fields: Fields) -> FoundHost:
 
 
 def _disk(fields: Fields) -> Disk:
-    return fields.build(Disk, device=fields.value("device", check_device), use=fields.value("use", check_label))
+    return fields.build(
+        Disk,
+        device=fields.value("device", check_device),
+        use=fields.value("use", check_label),
+        size=fields.value("size", check_size, default=""),
+    )
 
 
 def _network(fields: Fields) -> FoundNetwork:

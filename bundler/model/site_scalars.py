@@ -15,6 +15,7 @@ HOST_NAME = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
 DOMAIN_NAME = rf"(?:{HOST_NAME}\.)*(?![0-9]+$){HOST_NAME}"
 USER = r"[A-Za-z_][A-Za-z0-9._@-]{0,63}"
 DEVICE = r"/dev(?:/[A-Za-z0-9_][A-Za-z0-9._:@+=,-]*)+"
+SIZE = r"[1-9][0-9]{0,11}(?:[kMGTP]|[KMGTP]i)"  # as Kubernetes writes quantities
 INTERFACE = r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,14}"  # IFNAMSIZ, less the NUL
 LONGEST_DOMAIN = 189  # 253 (RFC 1035 section 3.1) less the longest host name and its dot
 MTU = (1280, 65535)  # the least that IPv6 takes (RFC 8200 section 5); the most that an IP packet is
@@ -101,6 +102,11 @@ def check_device(text: str) -> str:
     if len(text) > 255:
         raise Malformed(found=repr(text[:80]), expected="a device such as /dev/nvme1n1")
     return _matching(text, DEVICE, "a device such as /dev/nvme1n1")
+
+
+def check_size(text: str) -> str:
+    """Raises Malformed."""
+    return _matching(text, SIZE, "a size such as 3500Gi")
 
 
 def check_interface(text: str) -> str:

@@ -17,6 +17,7 @@ from bundler.model.site_scalars import (
     INTERFACE,
     LONGEST_DOMAIN,
     MTU,
+    SIZE,
     USER,
 )
 
@@ -76,7 +77,8 @@ def _host() -> Schema:
         "A whole device, which its user may erase.",
         {
             "device": word("The device; a name below /dev/disk/by-id outlives a new cable.", DEVICE),
-            "use": label("What takes it: ceph."),
+            "use": label("What takes it: ceph; local, for volumes of pods."),
+            "size": word("What it holds, rounded down; needed with `use: local`.", SIZE, examples=["3500Gi"]),
         },
         ("device", "use"),
     )

@@ -4,6 +4,7 @@ so already."""
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from typing import Any, Protocol, runtime_checkable
 
 from bundler.errors import NotCarried
@@ -41,6 +42,14 @@ class Versioned(Protocol):
 
     def versions(self, facts: HostFacts) -> Iterator[str]:
         """`NAME VERSION` of each."""
+
+
+@runtime_checkable
+class Ending(Protocol):
+    """A resource that knows when certificates on a host end."""
+
+    def ends(self, facts: HostFacts) -> Iterator[tuple[str, datetime]]:
+        """Each by its name."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -263,6 +272,22 @@ class Service:
             yield StopUnit(unit=self.unit, reason="its component goes")
         for file in reversed(self.files):
             yield from file.unwanted(facts, purge=purge)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Asked:
+    """Nothing to be so: facts that a step looks at besides those of its resources."""
+
+    facts: tuple[Fact[Any], ...]
+
+    def asks(self) -> tuple[Fact[Any], ...]:
+        return self.facts
+
+    def wanted(self, facts: HostFacts) -> Iterator[Action]:
+        yield from ()
+
+    def unwanted(self, facts: HostFacts, *, purge: bool) -> Iterator[Action]:
+        yield from ()
 
 
 @dataclass(frozen=True, kw_only=True)

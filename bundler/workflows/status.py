@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from bundler.errors import BundleError, FactUnknown
@@ -11,7 +12,7 @@ from bundler.plan.plan import Plan, make_plan
 from bundler.plan.show import findings_json
 from bundler.steps.facts import Facts
 from bundler.steps.gather import gather
-from bundler.steps.resources import Versioned
+from bundler.steps.resources import Ending, Versioned
 from bundler.steps.step import Component, Finding
 from bundler.workflows.deployment import Deployment, Request, deployment, hosts_of, steps_asked
 from bundler.workflows.preflight import checks_asked
@@ -19,9 +20,18 @@ from bundler.workflows.removed import NOTED
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class FirstEnd:
+    """The certificate of a component that ends before all others."""
+
+    at: datetime
+    host: str
+    certificate: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ComponentStatus:
     """`versions` are those of its programs on the hosts, each with the number of hosts; `drift` counts actions;
-    `uninstalled` are those of its hosts that it was taken away from."""
+    `uninstalled` are those of its hosts that it was taken away from; `ends` is None without certificates."""
 
     name: str
     hosts: int
@@ -29,6 +39,7 @@ class ComponentStatus:
     findings: tuple[Finding, ...]
     drift: int
     versions: Mapping[str, int]
+    ends: FirstEnd | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,18 +106,24 @@ def _component(
     findings = [
         finding for check in part.health for finding in check.judge(goal, [h for h in left if check.on(h)], facts)
     ]
-    resources = (
+    resources = [
         (resource, facts.of(host.name))
         for host in here
         for step in part.steps
         if step.on(host)
         for resource in step.resources(goal, host)
-    )
+    ]
     versions = Counter(
         version
         for resource, known in resources
         if isinstance(resource, Versioned)
         for version in resource.versions(known)
+    )
+    ends = (
+        FirstEnd(at=at, host=known.host, certificate=name)
+        for resource, known in resources
+        if isinstance(resource, Ending)
+        for name, at in resource.ends(known)
     )
     return ComponentStatus(
         name=part.name,
@@ -115,6 +132,7 @@ def _component(
         findings=tuple(findings),
         drift=sum(len(unit.actions) for unit in plan.units if unit.step.partition("/")[0] == part.name),
         versions=versions,
+        ends=min(ends, key=lambda each: each.at, default=None),
     )
 
 
@@ -130,10 +148,15 @@ def as_json(found: Status) -> dict[str, Any]:
                 "uninstalled": part.uninstalled,
                 "drift": part.drift,
                 "versions": dict(part.versions),
+                **({"certificates": _ends_json(part.ends)} if part.ends else {}),
             }
             for part in found.components
         ],
     }
+
+
+def _ends_json(first: FirstEnd) -> dict[str, str]:
+    return {"first_end": first.at.isoformat(), "host": first.host, "certificate": first.certificate}
 
 
 def problems_json(found: Status) -> dict[str, Any]:

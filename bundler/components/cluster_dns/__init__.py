@@ -5,6 +5,7 @@ from typing import Any
 
 from bundler.components.kubernetes.charts import chart_step
 from bundler.components.kubernetes.kubeadm import DNS_CACHE, cluster_dns
+from bundler.components.kubernetes.kubeadm import DNS_CACHE_UNIT as ADDRESS_UNIT
 from bundler.components.kubernetes.pki import NODES
 from bundler.components.kubernetes.settings import settings_of
 from bundler.model.site import SITE_ROLE, SiteHost
@@ -13,7 +14,6 @@ from bundler.steps.resources import File, Resource, Service
 from bundler.steps.step import Component, Goal, Step
 
 NAME, CATALOG = "cluster-dns", "coredns"
-ADDRESS_UNIT = "bundle-dns-cache-address.service"
 _NODES_A_REPLICA = 16
 
 

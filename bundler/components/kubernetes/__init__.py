@@ -1,18 +1,21 @@
 """Kubernetes by kubeadm: control planes behind a virtual address of the site, and workers.
 
 The order: the container runtime; programs and what they read; the API's address; control planes one after the other,
-the first of which makes the cluster; then all workers at once. What
-is a worker already is kept as it should be, one after the other (`kubernetes/worker-kept`).
+the first of which makes the cluster; then all workers at once. What is one of the cluster's already becomes what it
+should be in its own turn, runtime and all: control planes in their step, workers one after the other in
+`kubernetes/worker-kept`. kube-proxy follows when every API server is the new one, and charts when every host is: those
+before were proved with what the cluster had, and go on with either; those of the release only with what it brings.
 """
 
 from collections.abc import Sequence
 
 from bundler.components.kubernetes import preflight, preflight_hosts
+from bundler.components.kubernetes.certificates import TIMER, Certificates, renewing
 from bundler.components.kubernetes.charts import HELM, pruned
 from bundler.components.kubernetes.entry import ADDRESS_UNIT, PACKAGES, PROXY_UNIT, FloatingAddress, proxy
 from bundler.components.kubernetes.fence import UNIT as FENCE_UNIT
 from bundler.components.kubernetes.fence import fence
-from bundler.components.kubernetes.health import HEALTH, KUBELET
+from bundler.components.kubernetes.health import HEALTH
 from bundler.components.kubernetes.kubeadm import (
     CONFIG,
     JOIN_CONFIG,
@@ -20,23 +23,33 @@ from bundler.components.kubernetes.kubeadm import (
     KUBELET_KEY,
     cluster_text,
     join_text,
+    kubelet_settings,
     server_files,
 )
+from bundler.components.kubernetes.node_check import KUBELET, node_check
+from bundler.components.kubernetes.node_check import UNIT as CHECK_UNIT
 from bundler.components.kubernetes.nodes import NODE, Member
 from bundler.components.kubernetes.pki import API_VIP, CONTROL_PLANE, NODES, control_planes, kubelet_leaf, shared_files
+from bundler.components.kubernetes.prefetch import CHECK as PREFETCH_CHECK
+from bundler.components.kubernetes.prefetch import Fetched, prefetched
+from bundler.components.kubernetes.prefetch import space as prefetch_space
 from bundler.components.kubernetes.runtime import BIN, RUNTIME_UNIT, programs, runtime, version_of
+from bundler.components.kubernetes.service_proxy import ServiceProxy
 from bundler.components.kubernetes.settings import SCHEMA, parse_settings
-from bundler.components.kubernetes.upgrade import Returned, Upgraded
+from bundler.components.kubernetes.skew import VERSIONS
+from bundler.components.kubernetes.upgrade import ControlPlane
+from bundler.components.kubernetes.window import Window
 from bundler.components.registry.masked import Masked
 from bundler.components.store.programs import Programs
 from bundler.model.site import SiteHost
 from bundler.steps.facts import HostFacts
 from bundler.steps.render import render
-from bundler.steps.resources import File, Resource, Service
+from bundler.steps.resources import Asked, File, Resource
 from bundler.steps.step import Component, Goal, Step
 
 RUNTIME, PROGRAMS, ENTRY = "kubernetes/runtime", "kubernetes/programs", "kubernetes/entry"
 CONTROL, WORKER, KEPT = f"kubernetes/{CONTROL_PLANE}", "kubernetes/worker", "kubernetes/worker-kept"
+PROXY, IMAGES = "kubernetes/proxy", "kubernetes/images"
 PRUNED = "kubernetes/pruned"
 _TOOLS = ("conntrack", "ethtool", "iproute2", "iptables", "mount", "nftables", "socat", "util-linux")
 
@@ -52,6 +65,7 @@ def _programs(goal: Goal, host: SiteHost) -> Sequence[Resource]:
         File(path=KUBELET_KEY, content=leaf.key, mode=0o600),
         File(path=JOIN_CONFIG, content=join_text(goal, host)),
         fence(goal, host),
+        node_check(goal, host),
     )
 
 
@@ -71,8 +85,13 @@ def _control_plane(goal: Goal, host: SiteHost) -> Sequence[Resource]:
         *shared_files(goal),
         *server_files(goal),
         File(path=CONFIG, content=cluster_text(goal, host)),
+        renewing(goal, host),
         *_member(goal, host),
     )
+
+
+def _proxy(goal: Goal, host: SiteHost) -> Sequence[Resource]:
+    return (ServiceProxy(goal=goal),) if host == control_planes(goal)[0] else ()
 
 
 def _helm(goal: Goal, host: SiteHost) -> Sequence[Resource]:
@@ -86,24 +105,46 @@ def _worker(goal: Goal, host: SiteHost) -> Sequence[Resource]:
     return () if host in control_planes(goal) else _member(goal, host)
 
 
+def _images(goal: Goal, host: SiteHost) -> Sequence[Resource]:
+    return (Fetched(images=goal.once("images to be fetched", lambda: prefetched(goal))),)
+
+
 def _joined(facts: HostFacts) -> bool:
     return facts[NODE].joined
 
 
+def _bare(facts: HostFacts) -> bool:
+    return not _joined(facts)
+
+
+def _runtime(goal: Goal, host: SiteHost) -> Sequence[Resource]:
+    return (*runtime(goal, host), Asked(facts=(NODE,)))
+
+
 def _member(goal: Goal, host: SiteHost) -> Sequence[Resource]:
     file = goal.file("kubernetes", "kubelet")
-    unit = render(__package__, "kubelet.service.j2", archive=f"{file.name}, {file.digest}", program=f"{BIN}/kubelet")
-    text = File(path=f"/etc/systemd/system/{KUBELET}", content=unit)
-    kubelet = _program(goal, host, "kubelet", "--version")
-    upgraded = Upgraded(goal=goal, host=host, kubelet=kubelet)
-    return (
-        upgraded,
-        kubelet,
+    unit = render(
+        __package__,
+        "kubelet.service.j2",
+        archive=f"{file.name}, {file.digest}",
+        settings=kubelet_settings(goal),
+        program=f"{BIN}/kubelet",
+    )
+    window = Window(
+        goal=goal,
+        host=host,
+        runtime=runtime(goal, host),
+        kubelet=_program(goal, host, "kubelet", "--version"),
         # It is there before kubeadm starts it; the service looks whether it runs with that.
-        text,
+        unit=File(path=f"/etc/systemd/system/{KUBELET}", content=unit),
+    )
+    # API servers first: no kubelet may be newer than they are.
+    return (
+        ControlPlane(goal=goal, host=host),
+        *window.before(),
         Member(goal=goal, host=host),
-        Service(unit=KUBELET, uses=(text,)),
-        Returned(goal=goal, host=host, before=upgraded),
+        Certificates(goal=goal, host=host),
+        *window.after(),
     )
 
 
@@ -112,10 +153,11 @@ COMPONENT = Component(
     about="The cluster: control planes, workers, and the API's address.",
     catalog=("kubernetes", "containerd", "cni-plugins"),
     steps=(
-        Step(name=RUNTIME, resources=runtime, roles=NODES, after=("base/clients",)),
+        Step(name=RUNTIME, resources=_runtime, roles=NODES, after=("base/clients",), when=_bare),
         Step(name=PROGRAMS, resources=_programs, roles=NODES, after=(RUNTIME,)),
         Step(name=ENTRY, resources=_entry, roles=(CONTROL_PLANE,), after=(PROGRAMS,)),
         Step(name=CONTROL, resources=_control_plane, roles=(CONTROL_PLANE,), after=(ENTRY,), rolling=True),
+        Step(name=PROXY, resources=_proxy, roles=(CONTROL_PLANE,), needs=(CONTROL,)),
         Step(name=HELM, resources=_helm, roles=(CONTROL_PLANE,), after=(CONTROL,)),
         Step(
             name=WORKER,
@@ -123,16 +165,18 @@ COMPONENT = Component(
             roles=("worker",),
             after=(PROGRAMS,),
             needs=(CONTROL,),
-            when=lambda facts: not _joined(facts),
+            when=_bare,
         ),
         Step(name=PRUNED, resources=pruned, roles=(CONTROL_PLANE,), last=True),
         Step(name=KEPT, resources=_worker, roles=("worker",), after=(WORKER,), rolling=True, when=_joined),
+        Step(name=IMAGES, resources=_images, roles=("worker",), after=(KEPT,)),
     ),
     settings=parse_settings,
     schema=SCHEMA,
-    preflight=(preflight.SITE, preflight_hosts.HOSTS),
+    preflight=(preflight.SITE, preflight_hosts.HOSTS, VERSIONS, PREFETCH_CHECK),
     listens=preflight_hosts.listens,
     health=HEALTH,
-    units=(RUNTIME_UNIT, KUBELET, FENCE_UNIT, PROXY_UNIT, ADDRESS_UNIT),
+    units=(RUNTIME_UNIT, KUBELET, CHECK_UNIT, FENCE_UNIT, PROXY_UNIT, ADDRESS_UNIT, TIMER),
+    space=prefetch_space,
     roles=NODES,
 )

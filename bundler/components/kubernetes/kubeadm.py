@@ -1,5 +1,6 @@
 """What kubeadm is told: its configuration (kubeadm.k8s.io), and the files that its API servers read."""
 
+import hashlib
 from collections.abc import Mapping
 from typing import Any
 
@@ -18,12 +19,14 @@ from bundler.steps.step import Goal
 FOLDER = "/etc/kubernetes/bundle"  # what the API servers read, beside kubeadm's own
 CONFIG, JOIN_CONFIG = f"{FOLDER}/kubeadm.yaml", f"{FOLDER}/join.yaml"
 DNS_CACHE = "169.254.20.10"  # of each host's own cache of names
+DNS_CACHE_UNIT = "bundle-dns-cache-address.service"
 JOINING = "/run/bundle/join.conf"
 KUBELET_CERTIFICATE, KUBELET_KEY = "/var/lib/kubelet/pki/bundle.crt", "/var/lib/kubelet/pki/bundle.key"
 # Namespaces of what makes the cluster work, which needs the hosts themselves.
 EXEMPT = ("kube-system", "kube-flannel", "metallb-system", "ingress")
 _LOGS = "/var/log/kubernetes"
 _GRACE, _PERIOD, _TOLERATION = 16, 2, 5  # seconds: until a silent host counts as dead, between looks, until pods leave
+EVICTED_BELOW = 5  # GiB free: then pods go
 _AUTHORITY = f"{PKI}/ca.crt"
 
 
@@ -66,6 +69,25 @@ def join_text(goal: Goal, host: SiteHost) -> str:
     if host in control_planes(goal):
         join["controlPlane"] = {"localAPIEndpoint": {"advertiseAddress": str(host.address), "bindPort": API_PORT}}
     return _documents(version, join)
+
+
+def control_settings(goal: Goal) -> str:
+    """A digest of what every control plane is to be made from: version, settings, and the files that it reads."""
+    return _digest(_cluster(goal, version_of(goal, "kubernetes")))
+
+
+def kubelet_settings(goal: Goal) -> str:
+    """The same of every kubelet's settings: kubeadm writes them anew for each version."""
+    return _digest([version_of(goal, "kubernetes"), _kubelet(goal)])
+
+
+def proxy_settings(goal: Goal) -> str:
+    """The same of kube-proxy's."""
+    return _digest([version_of(goal, "kubernetes"), _proxy(goal)])
+
+
+def _digest(what: Any) -> str:
+    return hashlib.sha256(yaml.safe_dump(what).encode()).hexdigest()[:40]
 
 
 def server_files(goal: Goal) -> tuple[File, ...]:
@@ -112,8 +134,16 @@ def _cluster(goal: Goal, version: str) -> dict[str, Any]:
         "kubelet-certificate-authority": _AUTHORITY,
         "profiling": "false",
     }
+    read = "".join(str(file.digest) for file in server_files(goal))
     volumes = [
-        {"name": "bundle", "hostPath": FOLDER, "mountPath": FOLDER, "readOnly": True, "pathType": "Directory"},
+        # A server reads these files once: others are another name, and with it another pod.
+        {
+            "name": f"bundle-{_digest(read)[:10]}",
+            "hostPath": FOLDER,
+            "mountPath": FOLDER,
+            "readOnly": True,
+            "pathType": "Directory",
+        },
         {"name": "audit", "hostPath": _LOGS, "mountPath": _LOGS, "pathType": "DirectoryOrCreate"},
     ]
     manager = {
@@ -159,9 +189,9 @@ def _kubelet(goal: Goal) -> dict[str, Any]:
         # Of a large disk a share would be terabytes that nobody may use.
         "evictionHard": {
             "memory.available": "200Mi",
-            "nodefs.available": "5Gi",
+            "nodefs.available": f"{EVICTED_BELOW}Gi",
             "nodefs.inodesFree": "5%",
-            "imagefs.available": "5Gi",
+            "imagefs.available": f"{EVICTED_BELOW}Gi",
             "imagefs.inodesFree": "5%",
         },
         # Images of many GB are pulled beside the small ones that make the host ready.

@@ -4,16 +4,19 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from bundler.components.kubernetes.kubeadm import CONFIG, JOIN_CONFIG, JOINING
+from bundler.components.kubernetes.kubeadm import CONFIG, JOIN_CONFIG, JOINING, control_settings
 from bundler.components.kubernetes.pki import control_planes, joining
+from bundler.components.kubernetes.runtime import BIN
 from bundler.components.kubernetes.settings import settings_of
+from bundler.errors import FactUnknown
 from bundler.model.site import SiteHost
 from bundler.steps.actions import Action, Run
 from bundler.steps.facts import Ask, Fact, HostFacts
 from bundler.steps.step import Goal
 
 STATE = "/var/lib/bundle/kubernetes"
-_STATIC = ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler")
+KEPT = f"{STATE}/before"  # what a host ran, while it changes
+STATIC = ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler")
 # What a run that was cut off leaves: kubeadm's phases go on from there, its checks before them would not.
 _BEGUN = (
     "DirAvailable--etc-kubernetes-manifests",
@@ -21,7 +24,7 @@ _BEGUN = (
     "FileAvailable--etc-kubernetes-bootstrap-kubelet.conf",
     "FileAvailable--etc-kubernetes-kubelet.conf",
     "FileAvailable--etc-kubernetes-pki-ca.crt",
-    *(f"FileAvailable--etc-kubernetes-manifests-{name}.yaml" for name in _STATIC),
+    *(f"FileAvailable--etc-kubernetes-manifests-{name}.yaml" for name in STATIC),
     *(f"Port-{port}" for port in (2379, 2380, 6443, 10250, 10257, 10259)),
 )
 _JOINED = f"mkdir -p {STATE} && : > {STATE}/joined && sync {STATE}"
@@ -31,18 +34,31 @@ _CGROUP_V1 = ("SystemVerification",)  # which refuses nothing else that the site
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Node:
     """`joined`: it was made a part of the cluster, to the end. `begun`: something of that is there. `drained`: its pods
-    were moved away by us, and it takes no new ones. `serves` is the version of its API server, of a control plane."""
+    were moved away by us, and it takes no new ones. `kept`: what it ran before is kept until what it has is proved.
+    `serves` is the version of its API server, of a control plane; `control` what that was made from, to the end.
+    `kubelet` is its kubelet's version."""
 
     joined: bool = False
     begun: bool = False
     drained: bool = False
+    kept: bool = False
     serves: str = ""
+    control: str = ""
+    kubelet: str = ""
 
 
 def _node(said: str) -> Node:
     words = said.split()
-    serves = next((word.removeprefix("serves=") for word in words if word.startswith("serves=")), "")
-    return Node(joined="joined" in words, begun="begun" in words, drained="drained" in words, serves=serves)
+    texts = dict(word.split("=", 1) for word in words if "=" in word)
+    return Node(
+        joined="joined" in words,
+        begun="begun" in words,
+        drained="drained" in words,
+        kept="kept" in words,
+        serves=texts.get("serves", ""),
+        control=texts.get("control", ""),
+        kubelet=texts.get("kubelet", ""),
+    )
 
 
 NODE: Ask[Node] = Ask(
@@ -51,10 +67,21 @@ NODE: Ask[Node] = Ask(
 if [ -d /var/lib/etcd/member ] || [ -e /etc/kubernetes/kubelet.conf ] || \\
   [ -n "$(ls /etc/kubernetes/manifests 2>/dev/null)" ]; then echo begun; fi
 if [ -f {STATE}/drained ]; then echo drained; fi
+if [ -d {KEPT} ]; then echo kept; fi
+sed 's/^/control=/' {STATE}/control 2>/dev/null
+{BIN}/kubelet --version 2>/dev/null | sed -n 's/Kubernetes v/kubelet=/p'
 sed -n 's/.*image: .*kube-apiserver:v/serves=/p' /etc/kubernetes/manifests/kube-apiserver.yaml 2>/dev/null || :""",
     reading=_node,
     bare=Node(),
 )
+
+
+def known(facts: HostFacts, name: str) -> Node | None:
+    """What another host said; None where it was not heard."""
+    try:
+        return facts.all.of(name)[NODE]
+    except FactUnknown:
+        return None
 
 
 def ignored(goal: Goal, have: Node) -> str:
@@ -82,7 +109,7 @@ class Member:
             yield Run(name="make the cluster", text=self._init(have), timeout=900, reason=reason)
         else:
             stdin = joining(self.goal)
-            yield Run(name="join the cluster", text=self._join(have), timeout=900, stdin=stdin, reason=reason)
+            yield Run(name="join the cluster", text=self._join(have, facts), timeout=900, stdin=stdin, reason=reason)
 
     def _exists(self, facts: HostFacts) -> bool:
         """Whether there is a cluster to join, or will be when this host's turn comes. Raises FactUnknown where one of
@@ -94,20 +121,31 @@ class Member:
 
     def _init(self, have: Node) -> str:
         return f"""kubeadm init --config {CONFIG} {ignored(self.goal, have)} || exit 1
-{_JOINED}
+{self._made()}{_JOINED}
 """
 
-    def _join(self, have: Node) -> str:
+    def _made(self) -> str:
+        return f"mkdir -p {STATE} && printf '%s\\n' {control_settings(self.goal)} > {STATE}/control || exit 1\n"
+
+    def _is_current(self, facts: HostFacts) -> bool:
+        """Whether the cluster, when this host's turn comes, is what the release says: what joins is made as that is."""
+        names = [host.name for host in control_planes(self.goal)]
+        have = {name: node for name in names if (node := known(facts, name)) and node.joined}
+        stale = any(node.control != control_settings(self.goal) for node in have.values())
+        return not stale or any(name in have for name in names[: names.index(self.host.name)])
+
+    def _join(self, have: Node, facts: HostFacts) -> str:
+        serves = self.host in control_planes(self.goal) and self._is_current(facts)
         return f"""umask 077; mkdir -p /run/bundle && cat > {JOINING} || exit 1
 trap 'rm -f {JOINING}' EXIT
 kubeadm join --config {JOIN_CONFIG} {ignored(self.goal, have)} || exit 1
-{_JOINED}
+{self._made() if serves else ""}{_JOINED}
 """
 
     def unwanted(self, facts: HostFacts, *, purge: bool) -> Iterator[Action]:
         have = facts[NODE]
         if purge and (have.joined or have.begun):
-            text = f"""rm -f {STATE}/joined
+            text = f"""rm -rf {STATE}/joined {STATE}/control {STATE}/drained {STATE}/manifests {KEPT}
 kubeadm reset --force --cleanup-tmp-dir || exit 1
 rm -rf /etc/cni/net.d /etc/kubernetes/manifests
 """

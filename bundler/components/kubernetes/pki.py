@@ -23,6 +23,7 @@ _ROOTS = {"ca": KUBE_CA, "etcd/ca": "kubernetes.etcd-ca", "front-proxy-ca": "kub
 _JOINING = "system:bootstrappers:kubeadm:default-node-token"  # whom kubeadm's own rules let join
 _ADMINISTERING = "kubeadm:cluster-admins"  # whom kubeadm, since 1.29, makes administrators
 _JOIN_LIFE = timedelta(days=1)
+RENEW_BEFORE = timedelta(days=45)  # the end of a certificate
 
 
 def control_planes(goal: Goal) -> tuple[SiteHost, ...]:
@@ -65,7 +66,8 @@ def kubelet_leaf(goal: Goal, host: SiteHost) -> Leaf:
     """What a kubelet shows to those who ask it: the API server, and metrics-server."""
     root(goal, KUBE_CA)
     names, name = [host.name, f"{host.name}.{goal.site.domain}"], f"kubelet.{host.name}"
-    return ensure_leaf(goal.vault, name, names, [host.address], goal.now, root=KUBE_CA)
+    addresses = [host.address]
+    return ensure_leaf(goal.vault, name, names, addresses, goal.now, root=KUBE_CA, renew_before=RENEW_BEFORE)
 
 
 def joining(goal: Goal) -> Secret:

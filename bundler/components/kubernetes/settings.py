@@ -1,5 +1,6 @@
 """What `components.kubernetes` in site.yaml may say."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from ipaddress import ip_network
@@ -7,7 +8,7 @@ from typing import Any
 
 from bundler.errors import Malformed
 from bundler.model.document import Fields
-from bundler.model.json_schema import flag, number, record, word
+from bundler.model.json_schema import flag, listing, number, record, word
 from bundler.model.site import Subnet
 from bundler.model.site_scalars import check_domain, parse_port, parse_subnet
 from bundler.steps.step import Goal
@@ -23,7 +24,8 @@ _SERVICES: Subnet = ip_network("10.96.0.0/16")
 class KubernetesSettings:
     """`entry_port` is where the site's virtual address `api` leads to the API servers. `cgroup_v1` allows hosts with
     cgroup v1; `node_dns`
-    is a cache of names on every host; `nested` is for hosts that are containers themselves, as in a rehearsal."""
+    is a cache of names on every host; `prefetch` are patterns of images that workers have before a pod wants them;
+    `nested` is for hosts that are containers themselves, as in a rehearsal."""
 
     pods: Subnet = _PODS
     services: Subnet = _SERVICES
@@ -33,6 +35,7 @@ class KubernetesSettings:
     cgroup_driver: str = "systemd"
     cgroup_v1: bool = False
     node_dns: bool = True
+    prefetch: tuple[str, ...] = ()
     nested: bool = False
 
 
@@ -58,6 +61,7 @@ def parse_settings(fields: Fields) -> KubernetesSettings:
         cgroup_driver=fields.value("cgroup_driver", _one_of(DRIVERS), default=DRIVERS[0]),
         cgroup_v1=fields.flag("cgroup_v1", default=False),
         node_dns=fields.flag("node_dns", default=True),
+        prefetch=fields.values("prefetch", _pattern, optional=True),
         nested=fields.flag("nested", default=False),
     )
 
@@ -75,6 +79,15 @@ def _one_of(words: tuple[str, ...]) -> Any:
     return parse
 
 
+_PATTERN = r"[A-Za-z0-9*][A-Za-z0-9._/:@*-]{0,254}"
+
+
+def _pattern(found: str) -> str:
+    if not re.fullmatch(_PATTERN, found):
+        raise Malformed(found=repr(found[:80]), expected="an image as the release names it, with `*` for any signs")
+    return found
+
+
 _SUBNET = r"[0-9a-fA-F.:]+/[0-9]{1,3}"
 SCHEMA: Mapping[str, Any] = record(
     "The cluster.",
@@ -87,6 +100,7 @@ SCHEMA: Mapping[str, Any] = record(
         "cgroup_driver": {"description": "Who keeps the cgroups.", "enum": list(DRIVERS), "default": DRIVERS[0]},
         "cgroup_v1": flag("Hosts with cgroup v1 are taken, although Kubernetes gives it up."),
         "node_dns": flag("Every host keeps a cache of names; on without it."),
+        "prefetch": listing("Images that workers have before a pod wants them.", word("With `*`.", _PATTERN)),
         "nested": flag("The hosts are containers, as in a rehearsal: what only a machine has is not asked for."),
     },
 )

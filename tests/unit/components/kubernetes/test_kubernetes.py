@@ -11,18 +11,19 @@ import yaml
 
 from bundler.components import components, settings_parsers
 from bundler.components.kubernetes import COMPONENT
+from bundler.components.kubernetes.away import AWAY, Away
 from bundler.components.kubernetes.charts import RELEASES, Deployed, Pruned, Release, drift, speaks
 from bundler.components.kubernetes.health import READY
 from bundler.components.kubernetes.kubeadm import cluster_text, join_text
+from bundler.components.kubernetes.node_check import SILENT
 from bundler.components.kubernetes.nodes import NODE, Member, Node
 from bundler.components.kubernetes.pki import endpoint, joining, shared_files
 from bundler.components.kubernetes.runtime import carried_files, configuration
-from bundler.components.kubernetes.upgrade import Returned, Upgraded
-from bundler.components.store.programs import Programs, Source
+from bundler.components.kubernetes.service_proxy import SETTINGS as PROXY
 from bundler.errors import FactUnknown, InvalidDocument, NotCarried
 from bundler.model.asked import Asked, AskedChart
 from bundler.model.digest import Digest
-from bundler.model.lock import LockedChart, LockedFile
+from bundler.model.lock import LockedChart
 from bundler.model.reference import Reference
 from bundler.model.secret import Secret
 from bundler.model.site_parser import parse_site
@@ -344,78 +345,30 @@ def found(goal: Goal, check: str, answers: Answers) -> list[str]:
 def test_what_the_cluster_thinks_of_its_hosts(goal: Goal) -> None:
     well = dict.fromkeys(("n1", "n2", "n3", "n4"), "True")
     down = Unasked("the connection was refused")
-    assert found(goal, "nodes", {"n1": {READY: well}, "n2": {}, "n3": {}}) == []
-    half: Answers = {"n1": {READY: down}, "n2": {READY: {**well, "n4": "Unknown"}}, "n3": {}}
+    nobody: dict[Fact[Any], Any] = {AWAY: Away()}
+    assert found(goal, "nodes", {"n1": {READY: well, **nobody}, "n2": {}, "n3": {}}) == []
+    half: Answers = {"n1": {READY: down}, "n2": {READY: {**well, "n4": "Unknown"}, **nobody}, "n3": {}}
     assert found(goal, "nodes", half) == ["n4: the cluster has n4 as not ready"]
     gone = {name: state for name, state in well.items() if name != "n3"}
-    assert found(goal, "nodes", {"n1": {READY: gone}, "n2": {}, "n3": {}}) == ["n3: n3 is not one of the cluster's"]
+    answers: Answers = {"n1": {READY: gone, **nobody}, "n2": {}, "n3": {}}
+    assert found(goal, "nodes", answers) == ["n3: n3 is not one of the cluster's"]
     silent: Answers = {name: {READY: down} for name in ("n1", "n2", "n3")}
     assert found(goal, "nodes", silent) == ["n1: no control plane answers: n1: the connection was refused"]
 
 
 def test_services_of_the_clusters_hosts(goal: Goal) -> None:
     up = UnitState(load="loaded", active="active", sub="running")
-    units = ("containerd", "kubelet", "bundle-api-haproxy", "bundle-api-keepalived")
-    well: dict[Fact[Any], Any] = {UnitFact(unit=f"{unit}.service"): up for unit in units}
+    units = ("containerd", "kubelet", "bundle-node-check", "bundle-api-haproxy", "bundle-api-keepalived")
+    well: dict[Fact[Any], Any] = {SILENT: (), **{UnitFact(unit=f"{unit}.service"): up for unit in units}}
     answers = dict.fromkeys(("n1", "n2", "n3", "n4"), well)
     assert found(goal, "services", answers) == []
     failed = {**well, UnitFact(unit="kubelet.service"): replace(up, active="failed", sub="failed")}
     assert found(goal, "services", {**answers, "n4": failed}) == ["n4: it is failed (failed): kubelet.service"]
-
-
-KUBELET = Programs(
-    name="kubelet",
-    file=LockedFile(name="kubelet", url="", digest=Digest.of(b"new"), size=3),
-    members=(("", "/usr/local/bin/kubelet"),),
-    source=Source(),
-    proof="--version",
-    version="1.36.3",
-)
-NEW, OLD = str(Digest.of(b"new")), str(Digest.of(b"old"))
-SERVES = Node(joined=True, begun=True, serves="1.36.3")
-OLDER = replace(SERVES, serves="1.35.4")
-UPGRADE, DRAIN, BACK = "upgrade the control plane to 1.36.3", "move its pods away", "let it take pods again"
-# the host, what it says, its kubelet, and what is done
-UPGRADES: list[tuple[str, Node, str, list[str]]] = [
-    ("n1", SERVES, NEW, []),
-    ("n1", BARE, "", []),
-    ("n1", OLDER, OLD, [UPGRADE, DRAIN, BACK]),
-    ("n1", SERVES, OLD, [DRAIN, BACK]),  # killed behind the control plane
-    ("n1", replace(SERVES, drained=True), OLD, [BACK]),
-    ("n1", replace(SERVES, drained=True), NEW, [BACK]),
-    ("n4", JOINED, OLD, [DRAIN, BACK]),
-]
-
-
-@pytest.mark.parametrize(("name", "node", "kubelet", "expected"), UPGRADES)
-def test_an_upgrade_goes_on_where_it_was(goal: Goal, name: str, node: Node, kubelet: str, expected: list[str]) -> None:
-    before = Upgraded(goal=goal, host=goal.site.host(name), kubelet=KUBELET)
-    answers: Answers = {
-        **{each: {NODE: OLDER} for each in ("n1", "n2", "n3")},
-        name: {NODE: node, KUBELET.fact: kubelet},
-    }
-    facts = Facts(answers).of(name)
-    after = Returned(goal=goal, host=goal.site.host(name), before=before)
-    assert [action.target for action in (*before.wanted(facts), *after.wanted(facts))] == expected
-
-
-def test_the_first_control_plane_brings_the_cluster_the_others_follow(goal: Goal) -> None:
-    def text(others: Node) -> str:
-        answers: Answers = {"n1": {NODE: others}, "n2": {NODE: OLDER, KUBELET.fact: NEW}, "n3": {NODE: OLDER}}
-        upgraded = Upgraded(goal=goal, host=goal.site.host("n2"), kubelet=KUBELET)
-        (action,) = upgraded.wanted(Facts(answers).of("n2"))
-        return action.script().text
-
-    assert "kubeadm upgrade apply v1.36.3" in text(OLDER)
-    assert "kubeadm upgrade node" in text(SERVES)
-
-
-def test_a_control_plane_says_what_it_serves() -> None:
-    assert NODE.reading("joined\nbegun\nserves=1.35.4\n") == replace(OLDER, serves="1.35.4")
-    assert NODE.reading("begun\ndrained\n") == Node(begun=True, drained=True)
+    hangs = {**well, SILENT: ("containerd.service",)}
+    assert found(goal, "services", {**answers, "n4": hangs}) == ["n4: it does not answer: containerd.service"]
 
 
 def test_questions_are_shell(goal: Goal) -> None:
-    asked: list[Fact[Any]] = [NODE, RELEASES, READY, KUBELET.fact, drift(goal, goal.site.host("n3"))]
+    asked: list[Fact[Any]] = [NODE, RELEASES, READY, PROXY, drift(goal, goal.site.host("n3"))]
     done = subprocess.run(["sh", "-n"], input=question(grouped(asked)).encode(), capture_output=True, check=False)
     assert (done.returncode, done.stderr) == (0, b"")

@@ -1,0 +1,107 @@
+"""A cluster on a lab of nodes: what site.yaml says of it, and how to ask it."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tests.campaign_site import SHARED_KERNEL, Office
+from tests.nodes import Lab, SiteBundle
+from tests.waiting import eventually
+
+ADMIN = "/etc/kubernetes/admin.conf"
+# Three control planes, the first of which is the site's host too, and two workers.
+FIVE = {
+    "n1": ["site", "control-plane"],
+    "n2": ["control-plane"],
+    "n3": ["control-plane"],
+    "n4": ["worker"],
+    "n5": ["worker"],
+}
+# What containers that play machines on this kernel cannot have.
+_NESTED = "kubernetes: {nested: true, cgroup_driver: cgroupfs, cgroup_v1: true}"
+
+
+def subnet_of(lab: Lab) -> str:
+    """10.77.N"""
+    return lab.nodes[0].address.rpartition(".")[0]
+
+
+def cluster_office(lab: Lab, folder: Path, bundle: SiteBundle, roles: Mapping[str, Sequence[str]] = FIVE) -> Office:
+    """An administrator's folder whose site.yaml wants a cluster."""
+    office = Office(lab=lab, folder=folder, bundle=bundle)
+    office.folder.mkdir()
+    subnet = subnet_of(lab)
+    pools = f"metallb: {{pools: [{{name: main, addresses: [{subnet}.200-{subnet}.209]}}]}}"
+    components = f"{SHARED_KERNEL.removesuffix('}')}, {_NESTED}, {pools}}}"
+    office.write_site(roles=roles, components=components, more=f"vips: {{api: {subnet}.100}}")
+    return office
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cluster:
+    """`control` and `workers` are names of nodes."""
+
+    lab: Lab
+    control: tuple[str, ...] = ("n1", "n2", "n3")
+    workers: tuple[str, ...] = ("n4", "n5")
+
+    def kubectl(self, words: str, *, stdin: bytes = b"", tries: int = 5) -> str:
+        """On the first control plane that answers."""
+        said = ""
+        for node in self.control * tries:
+            done = self.lab.ask(node, f"kubectl --kubeconfig {ADMIN} --request-timeout=20s {words}", stdin)
+            if done.returncode == 0:
+                return done.stdout.decode()
+            said = (done.stdout + done.stderr).decode()
+        raise AssertionError(f"kubectl {words}: {said}")
+
+    def get(self, words: str) -> list[dict[str, Any]]:
+        return list(json.loads(self.kubectl(f"get {words} -o json"))["items"])
+
+    @property
+    def leader(self) -> str:
+        """Whose etcd leads."""
+        for node in self.control:
+            said = self.lab.ask(node, "curl -sf -m 5 http://127.0.0.1:2381/metrics | grep '^etcd_server_is_leader 1'")
+            if said.returncode == 0:
+                return node
+        raise AssertionError("no etcd leads")
+
+    @property
+    def holder(self) -> str:
+        """Who has the API's address."""
+        for node in self.control:
+            if self.lab.ask(node, f"ip -o addr show to {subnet_of(self.lab)}.100/32 | grep -q .").returncode == 0:
+                return node
+        raise AssertionError("nobody has the address")
+
+    def pods(self, labels: str) -> dict[str, dict[str, Any]]:
+        """By node, of those that run."""
+        found = self.get(f"pods -A -l {labels}")
+        return {pod["spec"]["nodeName"]: pod for pod in found if pod["status"]["phase"] == "Running"}
+
+    def unwell(self) -> list[str]:
+        """Hosts and pods that are not ready, as the cluster says."""
+        found = [f"node {node['metadata']['name']}" for node in self.get("nodes") if not is_ready(node)]
+        pods = self.get("pods -A")
+        found += [f"pod {pod['metadata']['name']}" for pod in pods if not is_ready(pod)]
+        return found
+
+    def await_well(self, *, within: float = 300) -> None:
+        found: list[str] = ["it was not asked"]
+
+        def well() -> bool:
+            found[:] = self.unwell()
+            return not found
+
+        try:
+            eventually(well, seconds=within, every=1)
+        except AssertionError:
+            raise AssertionError(f"not ready after {within:.0f} s: {', '.join(found)}") from None
+
+
+def is_ready(thing: Mapping[str, Any]) -> bool:
+    conditions = thing["status"].get("conditions", ())
+    return any(each["type"] == "Ready" and each["status"] == "True" for each in conditions)
