@@ -101,9 +101,9 @@ def known(facts: HostFacts, name: str) -> Node | None:
         return None
 
 
-def ignored(goal: Goal, have: Node) -> str:
+def ignored(goal: Goal, have: Node, *more: str) -> str:
     """The argument by which kubeadm goes on where its checks would stop it."""
-    names = (*(_BEGUN if have.begun else ()), *(_CGROUP_V1 if settings_of(goal).cgroup_v1 else ()))
+    names = (*(_BEGUN if have.begun else ()), *(_CGROUP_V1 if settings_of(goal).cgroup_v1 else ()), *more)
     return f"--ignore-preflight-errors={','.join(names)}" if names else ""
 
 
