@@ -66,8 +66,8 @@ printf '%s\\n' "$said" | grep . || :""",
 
 
 # Of each release of ours the objects that are not as its chart has them: what the server would make of applying them
-# once more, tried and not done, so that defaults and what a chart leaves to others are no difference. Under `LIVE` and
-# `MERGED` kubectl lays each by its name. Where the server cannot try it (a webhook that is down) nothing is said.
+# once more, tried and not done, so that defaults and what a chart leaves to others are no difference. kubectl lays each
+# object under its name in two folders. Where a webhook that is down keeps the server from trying nothing is said.
 _COMPARE = f"""set -- $(kubectl --kubeconfig {ADMIN} --request-timeout=15s get secrets -A \\
   -l owner=helm,status=deployed,{_CONTENT} \\
   -o jsonpath='{{range .items[*]}}{{.metadata.namespace}}/{{.metadata.labels.name}} {{end}}') || exit 1
@@ -79,10 +79,17 @@ compare() {{
   kubectl config set-context --current --namespace="$1" >/dev/null || return
   helm get manifest "$2" -n "$1" > "$d/$2.yaml" || return
   kubectl diff --server-side --force-conflicts --field-manager=helm -f "$d/$2.yaml" > "$d/$2.said" 2> "$d/$2.errors"
+  if [ $? -gt 1 ]; then
+    if grep -qE 'no matches for kind|namespaces .* not found' "$d/$2.errors"; then echo "$1/$2 what others need"
+    elif ! grep -q 'failed calling webhook' "$d/$2.errors"; then head -n 3 "$d/$2.errors" >&2; return 1; fi
+  fi
   sed -n "s#^Files .*/\\([^/ ]*\\) and .* differ\\$#$1/$2 \\1#p" "$d/$2.said"
-  if grep -qE 'no matches for kind|namespaces .* not found' "$d/$2.errors"; then echo "$1/$2 what others need"; fi
 }}
-for r; do compare "${{r%/*}}" "${{r#*/}}" & done; wait"""
+each() {{  # an API server that is busy is asked again
+  for n in 1 2 3 4; do if compare "$1" "$2" > "$d/$2.found"; then cat "$d/$2.found"; return; fi; sleep 1; done
+  : > "$d/failed"
+}}
+for r; do each "${{r%/*}}" "${{r#*/}}" & done; wait; [ ! -e "$d/failed" ]"""
 
 
 def _drifted(said: str) -> Mapping[str, tuple[str, ...]]:

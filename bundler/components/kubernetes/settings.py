@@ -67,8 +67,8 @@ def parse_settings(fields: Fields) -> KubernetesSettings:
         services=services,
         domain=fields.value("domain", check_domain, default="cluster.local"),
         entry_port=fields.value("entry_port", parse_port, default=ENTRY_PORT),
-        proxy=fields.value("proxy", _one_of(PROXIES), default=PROXIES[0]),
-        cgroup_driver=fields.value("cgroup_driver", _one_of(DRIVERS), default=DRIVERS[0]),
+        proxy=fields.value("proxy", one_of(PROXIES), default=PROXIES[0]),
+        cgroup_driver=fields.value("cgroup_driver", one_of(DRIVERS), default=DRIVERS[0]),
         cgroup_v1=fields.flag("cgroup_v1", default=False),
         node_dns=fields.flag("node_dns", default=True),
         prefetch=fields.values("prefetch", _pattern, optional=True),
@@ -96,7 +96,7 @@ def _subnet(fields: Fields, key: str, default: Subnet) -> Subnet:
     return fields.value(key, parse_subnet) if fields.has(key) else default
 
 
-def _one_of(words: tuple[str, ...]) -> Any:
+def one_of(words: tuple[str, ...]) -> Any:
     def parse(found: str) -> str:
         if found not in words:
             raise Malformed(found=repr(found[:80]), expected=f"one of {', '.join(words)}")

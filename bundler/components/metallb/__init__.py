@@ -17,7 +17,11 @@ def _values(goal: Goal) -> Mapping[str, Mapping[str, Any]]:
     pools = [
         {"name": pool.name, "addresses": list(pool.addresses), "autoAssign": pool.assign} for pool in settings.pools
     ]
-    return {"address-pools": {"pools": pools}}
+    if settings.bgp is None:
+        return {"address-pools": {"pools": pools}}
+    peers = [{"name": peer.name, "address": str(peer.address), "asn": peer.asn} for peer in settings.bgp.peers]
+    bgp = {"asn": settings.bgp.asn, "peers": peers}
+    return {"address-pools": {"pools": pools, "l2": {"enabled": False}, "bgp": bgp}}
 
 
 COMPONENT = Component(

@@ -4,7 +4,9 @@ from collections.abc import Iterator, Sequence
 from ipaddress import ip_address
 from itertools import chain, combinations, islice
 
+from bundler.components.kubernetes.kubeadm import minor_of
 from bundler.components.kubernetes.preflight_hosts import host_fact
+from bundler.components.kubernetes.runtime import version_of
 from bundler.components.kubernetes.settings import settings_of as kubernetes_settings
 from bundler.components.machine.asking import Said, lines
 from bundler.components.machine.network import holders_script, own_macs
@@ -14,6 +16,7 @@ from bundler.model.site import SITE_ROLE, Address, SiteHost
 from bundler.steps.facts import Ask, Facts
 from bundler.steps.step import Check, Finding, Goal
 
+_REFUSES_PEERS, _PEERS_AGAIN = 36, (0, 16)  # Kubernetes 1.N; MetalLB
 _ASKED = 64  # addresses of all pools that are asked for who has them
 
 Place = tuple[Pool, Range]
@@ -28,7 +31,13 @@ def _settings(goal: Goal) -> MetallbSettings:
 
 
 def _judge_site(goal: Goal, hosts: Sequence[SiteHost], facts: Facts) -> Iterator[Finding]:
-    for found, fix in (*_taken(goal), *_out_of_reach(goal), *_twice(goal), *_gateways(goal, hosts, facts)):
+    for found, fix in (
+        *_taken(goal),
+        *_out_of_reach(goal),
+        *_twice(goal),
+        *_gateways(goal, hosts, facts),
+        *_peers(goal),
+    ):
         yield Finding(host="", check=_SITE, found=found, fix=fix)
 
 
@@ -50,11 +59,23 @@ def _taken(goal: Goal) -> Iterator[tuple[str, str]]:
 
 def _out_of_reach(goal: Goal) -> Iterator[tuple[str, str]]:
     """Who has an address says so on the link (L2): it must be one of a network of the site."""
+    if _settings(goal).bgp is not None:
+        return
     networks = [network.subnet for network in goal.site.networks]
     for pool, each in _places(goal):
         if networks and not any(each.first in subnet and each.last in subnet for subnet in networks):
             fix = "Choose addresses of a network of the site: nobody asks for others on its links."
             yield f"the pool {pool.name} has {each}, which is in no network of the site", fix
+
+
+def _peers(goal: Goal) -> Iterator[tuple[str, str]]:
+    """Kubernetes 1.36 refuses whatever BGPPeer of MetalLB's definitions until then: a bound of theirs is no int32
+    (metallb/metallb#3034)."""
+    kubernetes, metallb = version_of(goal, "kubernetes"), version_of(goal, NAME)
+    older = tuple(map(int, metallb.split(".")[:2])) < _PEERS_AGAIN
+    if _settings(goal).bgp is not None and minor_of(kubernetes) >= _REFUSES_PEERS and older:
+        fix = "Leave components.metallb.bgp out (one host answers for each address), or carry a later MetalLB."
+        yield f"Kubernetes {kubernetes} takes no BGP peers of MetalLB {metallb}", fix
 
 
 def _twice(goal: Goal) -> Iterator[tuple[str, str]]:

@@ -8,10 +8,10 @@ from typing import Any
 
 from bundler.errors import Malformed
 from bundler.model.document import Fields
-from bundler.model.json_schema import flag, label, listing, record, word
+from bundler.model.json_schema import flag, label, listing, number, record, word
 from bundler.model.names import check_label
 from bundler.model.site import Address
-from bundler.model.site_scalars import parse_subnet
+from bundler.model.site_scalars import parse_address, parse_integer, parse_subnet
 
 NAME = "metallb"
 
@@ -50,12 +50,55 @@ class Range:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Peer:
+    """A router that learns from every host which addresses it has: its `address` and number."""
+
+    name: str
+    address: Address
+    asn: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bgp:
+    asn: int
+    peers: tuple[Peer, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class MetallbSettings:
+    """Without `bgp` one host at a time answers for an address (L2)."""
+
     pools: tuple[Pool, ...] = ()
+    bgp: Bgp | None = None
 
 
 def parse_settings(fields: Fields) -> MetallbSettings:
-    return fields.build(MetallbSettings, pools=fields.each("pools", _pool, optional=True, name=lambda pool: pool.name))
+    return fields.build(
+        MetallbSettings,
+        pools=fields.each("pools", _pool, optional=True, name=lambda pool: pool.name),
+        bgp=fields.nested("bgp", _bgp) if fields.has("bgp") else None,
+    )
+
+
+def _bgp(fields: Fields) -> Bgp:
+    peers = fields.each("peers", _peer, name=lambda peer: peer.name)
+    return fields.build(Bgp, asn=fields.value("asn", _parse_asn), peers=peers)
+
+
+def _peer(fields: Fields) -> Peer:
+    return fields.build(
+        Peer,
+        name=fields.value("name", check_label),
+        address=fields.value("address", parse_address),
+        asn=fields.value("asn", _parse_asn),
+    )
+
+
+def _parse_asn(found: str) -> int:
+    """The number of an autonomous system, of 32 bits (RFC 6793)."""
+    if not 1 <= parse_integer(found) < 1 << 32:
+        raise Malformed(found=repr(found[:80]), expected=f"a number from 1 to {(1 << 32) - 1}")
+    return int(found)
 
 
 def _pool(fields: Fields) -> Pool:
@@ -91,6 +134,7 @@ def _parse_addresses(found: str) -> str:
     return f"{first}-{last}"
 
 
+_ASN = (1, (1 << 32) - 1)
 SCHEMA: Mapping[str, Any] = record(
     "Addresses of the site for Services of type LoadBalancer.",
     {
@@ -105,6 +149,25 @@ SCHEMA: Mapping[str, Any] = record(
                 },
                 ("name", "addresses"),
             ),
-        )
+        ),
+        "bgp": record(
+            "Routers that learn the addresses by BGP; without it one host answers for each on its link.",
+            {
+                "asn": number("Our own number.", *_ASN),
+                "peers": listing(
+                    "The routers.",
+                    record(
+                        "A router.",
+                        {
+                            "name": label("Its name."),
+                            "address": word("Its address.", r"[0-9a-fA-F.:]+"),
+                            "asn": number("Its number.", *_ASN),
+                        },
+                        ("name", "address", "asn"),
+                    ),
+                ),
+            },
+            ("asn", "peers"),
+        ),
     },
 )

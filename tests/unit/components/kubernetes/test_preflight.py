@@ -1,12 +1,14 @@
 """What makes no cluster, in site.yaml and on hosts, from canned answers: found where it is, and nothing else."""
 
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from bundler.components import settings_parsers
+from bundler.components.flannel import COMPONENT as FLANNEL
 from bundler.components.haproxy_ingress import COMPONENT as INGRESS
 from bundler.components.kubernetes import preflight, preflight_hosts
 from bundler.components.kubernetes.nodes import NODE, Node
@@ -22,7 +24,7 @@ from bundler.secrets.vault import Vault
 from bundler.steps.facts import Fact, Facts, Unasked, grouped, question
 from bundler.steps.step import Finding, Goal
 from tests.goals import goal_of, release
-from tests.unit.components.kubernetes.test_kubernetes import SITE, goal_with
+from tests.unit.components.kubernetes.test_kubernetes import SITE, asked, goal_with
 
 JOINED, BEGUN, BARE = Node(joined=True, begun=True), Node(begun=True), Node()
 WORKER = "- {name: n4, address: 10.77.0.14, roles: [worker]}\n"
@@ -215,6 +217,34 @@ def test_pools(plain: Goal, addresses: str, vip: str, expected: list[str]) -> No
     assert len(found) == len(expected), found
     for said, text in zip(found, expected, strict=True):
         assert text in said
+
+
+BGP = "bgp: {asn: 64500, peers: [{name: top, address: 10.77.0.1, asn: 64501}]}"
+
+
+@pytest.mark.parametrize(
+    ("kubernetes", "metallb", "found"),
+    [
+        ("1.36.3", "0.15.2", ["Kubernetes 1.36.3 takes no BGP peers of MetalLB 0.15.2"]),
+        ("1.35.4", "0.15.2", []),
+        ("1.36.3", "0.16.0", []),
+    ],
+)
+def test_routers_where_they_are_refused(plain: Goal, kubernetes: str, metallb: str, found: list[str]) -> None:
+    goal = goal_with(
+        plain, f"{{}}, metallb: {{pools: [{{name: far, addresses: [192.0.2.0/28]}}], {BGP}}}", version=kubernetes
+    )
+    parts = (*goal.lock.asked, asked("metallb", provides=(("metallb", metallb),)))
+    goal = replace(goal, lock=replace(goal.lock, asked=parts), _made={})
+    assert words(list(POOLS[0].judge(goal, goal.site.hosts[:1], Facts({})))) == found
+
+
+def test_routes_between_hosts_need_one_network(plain: Goal) -> None:
+    apart = SITE.replace("10.77.0.14", "10.78.0.14")
+    for backend, site, count in (("host-gw", SITE, 0), ("host-gw", apart, 1), ("vxlan", apart, 0)):
+        site = site.replace("vips:", "- {name: more, subnet: 10.78.0.0/24}\nvips:")
+        goal = goal_with(plain, f"{{}}, flannel: {{backend: {backend}}}", site=site)
+        assert len(list(FLANNEL.preflight[0].judge(goal, goal.site.hosts, Facts({})))) == count
 
 
 def test_addresses_of_pools_that_somebody_has(plain: Goal) -> None:
