@@ -27,7 +27,7 @@ SHARED_KERNEL = (
     "fs.inotify.max_user_instances: leave, fs.inotify.max_user_watches: leave, fs.aio-max-nr: leave, "
     "kernel.panic: leave}}}"
 )
-_WAIT = 1800.0  # seconds for one command
+_WAIT = 3600.0  # seconds for one command: an upgrade of a cluster takes its time
 _LOOK = 0.002  # seconds between two looks at the journal
 
 # Discovers components in one more folder: how a test adds one without the tool knowing.

@@ -13,7 +13,7 @@ import subprocess
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from itertools import count
 from pathlib import Path
@@ -79,6 +79,12 @@ class Lab:
         """Switch it on; back when ssh answers."""
         self._nodes("start", node)
 
+    def replace(self, node: str) -> "Lab":
+        """Another machine in its place, bare and with a host key of its own: the lab as it is then."""
+        self._nodes("replace", node)
+        known = json.loads(self._nodes("list", "--json"))["nodes"]
+        return replace(self, nodes=_nodes_of(known))
+
     def snapshot(self, node: str, name: str) -> None:
         """The disk of a node, or of `all`, as a power cut would leave it now; the nodes run on."""
         self._nodes("snapshot", node, name)
@@ -122,6 +128,10 @@ class Lab:
         return _nodes(verb, "--name", self.name, "--state", str(self.state), *words)
 
 
+def _nodes_of(known: list[dict[str, Any]]) -> tuple[LabNode, ...]:
+    return tuple(LabNode(**{key: each[key] for key in ("name", "address", "host_key")}) for each in known)
+
+
 def _nodes(*words: str) -> str:
     done = subprocess.run([SCRIPTS / "lab/nodes", *words], capture_output=True, text=True, check=False)
     assert done.returncode == 0, f"scripts/lab/nodes {' '.join(words)} failed ({done.returncode}):\n{done.stderr}"
@@ -146,8 +156,7 @@ def lab_of(size: int) -> Iterator[Lab]:
     try:
         _nodes("up", *place, "--owner", str(os.getpid()), str(size))
         known = json.loads(_nodes("list", *place, "--json"))["nodes"]
-        nodes = [LabNode(**{key: each[key] for key in ("name", "address", "host_key")}) for each in known]
-        yield Lab(name=name, state=state, nodes=tuple(nodes))
+        yield Lab(name=name, state=state, nodes=_nodes_of(known))
     finally:
         _nodes("down", *place)
         shutil.rmtree(state)

@@ -30,6 +30,7 @@ _COMMANDS = {
     "health": ("bundler.cli.operate", "Say whether everything is well, by an exit code too."),
     "restart": ("bundler.cli.operate", "Restart a component's services, host by host."),
     "uninstall": ("bundler.cli.operate", "Take a component away; its data stays."),
+    "restore": ("bundler.cli.restore", "Bring a component's data back from a snapshot."),
     "logs": ("bundler.cli.operate", "Show the journals of a component's services."),
     "support-bundle": ("bundler.cli.support", "Gather what support needs into one file, without secrets."),
     "watch": ("bundler.cli.watch", "Mend this site host when something on it fails."),
@@ -88,7 +89,7 @@ def main(arguments: list[str] | None = None) -> int:
         return error.exit_code
     except (KeyboardInterrupt, click.Abort):
         started = (sys.argv[1:] if arguments is None else arguments)[:1]
-        resumed = started in (["create"], ["install"], ["push"], ["apply"], ["uninstall"])
+        resumed = started in (["create"], ["install"], ["push"], ["apply"], ["uninstall"], ["restore"])
         click.echo(f"interrupted{'; the same command goes on where it stopped' if resumed else ''}", err=True)
         return 130
     except SystemExit as error:

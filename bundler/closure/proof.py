@@ -10,12 +10,11 @@ from bundler.closure.judge import Carried, Finding, Severity, judge
 from bundler.closure.look import Looker, Seen
 from bundler.closure.missing import Missing
 from bundler.closure.packages import prove_packages
-from bundler.closure.skew import Skew, find_skew
 from bundler.closure.wheels import prove_wheels
 from bundler.model.asked import Asked
 from bundler.model.lock import Lock
-
-_HEADERS = "linux-headers-"
+from bundler.model.shortfall import provided, unpinned
+from bundler.model.skew import Skew, find_skew
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,7 +64,7 @@ def prove_images(lock: Lock, looker: Looker) -> Proof:
     """What rendering every chart and asking every tool shows. Raises what `Looker.look` raises."""
     seen: list[Seen] = [looker.look(asked) for asked in lock.asked]
     silences = [silence for asked in lock.asked for silence in asked.silences]
-    skews = {skew.name for skew in find_skew(_provided(lock.asked))}
+    skews = {skew.name for skew in find_skew(provided(lock.asked))}
     carried = (
         Carried(
             reference=image.reference,
@@ -84,31 +83,11 @@ def prove_images(lock: Lock, looker: Looker) -> Proof:
 
 
 def _unpinned(lock: Lock) -> Iterator[Missing]:
-    """What a component asks for by name and the lock has no entry of."""
-    images = {image.name for image in lock.images}
-    charts = {(chart.chart, chart.version) for chart in lock.charts}
-    files = {file.name for file in lock.files}
-    for asked in lock.asked:
-        wanted = [("image", str(image)) for image in (*asked.images, *asked.revealed) if str(image) not in images]
-        wanted += [
-            ("chart", f"{chart.chart}-{chart.version}")
-            for chart in asked.charts
-            if (chart.chart, chart.version) not in charts
-        ]
-        wanted += [("file", name) for name in asked.files if name not in files]
-        for kind, name in wanted:
-            yield Missing(kind=kind, target=lock.profile, name=name, wanted_by=(asked.component,))
+    for component, kind, name in unpinned(lock):
+        yield Missing(kind=kind, target=lock.profile, name=name, wanted_by=(component,))
 
 
 def prove_skew(asked: Sequence[Asked]) -> tuple[Skew, ...]:
     """What these components provide and does not fit together, but for what they silence by name."""
     silenced = {silence.image for each in asked for silence in each.silences}
-    return tuple(skew for skew in find_skew(_provided(asked)) if skew.name not in silenced)
-
-
-def _provided(asked: Sequence[Asked]) -> dict[str, str]:
-    provided = {name: version for each in asked for name, version in each.provides}
-    for name in (name for each in asked for name in each.packages):
-        if name.startswith(_HEADERS):
-            provided.setdefault("kernel-headers", name.removeprefix(_HEADERS))
-    return provided
+    return tuple(skew for skew in find_skew(provided(tuple(asked))) if skew.name not in silenced)

@@ -17,7 +17,7 @@ _KEEP = "-o Dpkg::Options::=--force-confdef -o Dpkg::Options::=--force-confold"
 _APT = "DEBIAN_FRONTEND=noninteractive apt-get -q -y -o DPkg::Lock::Timeout=120 -o Dpkg::Use-Pty=0"
 _SHOWN_LINES = 60
 BEFORE = "/var/lib/bundle/before"
-_OURS = "# Written by bundle"  # what a file that takes another's place begins with
+OURS = "# Written by bundle"  # what a file that takes another's place begins with
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -264,7 +264,7 @@ def _keep(path: str) -> str:
     """sh text that copies the file aside, the first time only, and never one of ours: nothing was there before that."""
     kept, folder = shlex.quote(before(path)), shlex.quote(str(PurePosixPath(before(path)).parent))
     there = shlex.quote(path)
-    ours = f"head -n 1 -- {there} 2>/dev/null | grep -q '^{_OURS}'"
+    ours = f"head -n 1 -- {there} 2>/dev/null | grep -q '^{OURS}'"
     return f"""if [ -e {there} ] || [ -L {there} ]; then if [ ! -e {kept} ] && [ ! -L {kept} ] && ! {ours}; then
   mkdir -p {folder}; cp -a -- {there} {kept}.new && sync {folder} && mv -T -- {kept}.new {kept}
 fi; fi || exit 1

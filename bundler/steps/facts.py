@@ -208,12 +208,14 @@ p() {{
 @dataclass(frozen=True, kw_only=True)
 class Ask(Fact[T]):
     """A question of a component's own: `script` prints anything and ends with 0 when it could ask, `reading` parses it,
-    `bare` is what a bare host would have said. Equal names on one host mean the same question."""
+    `bare` is what a bare host would have said. Equal names on one host mean the same question. `last`: it is asked
+    behind all others, whose answers may take long."""
 
     name: str
     script: str = field(compare=False, repr=False)
     reading: Callable[[str], T] = field(compare=False, repr=False)
     bare: T | None = field(default=None, compare=False, repr=False)
+    last: bool = field(default=False, compare=False, repr=False)
 
     @property
     def label(self) -> str:
@@ -291,7 +293,11 @@ def grouped(facts: Iterable[Fact[Any]]) -> list[list[Fact[Any]]]:
     for fact in facts:
         alone = fact if isinstance(fact, Ask) else None
         groups.setdefault((type(fact), fact.after, alone), {})[fact] = None
-    return [list(group) for group in groups.values()]
+    return sorted((list(group) for group in groups.values()), key=lambda group: _is_last(group[0]))
+
+
+def _is_last(fact: Fact[Any]) -> bool:
+    return isinstance(fact, Ask) and fact.last
 
 
 def question(groups: Sequence[Sequence[Fact[Any]]]) -> str:

@@ -8,7 +8,9 @@ from typing import Any, TypeVar, cast
 from bundler.archive.layout import Layout
 from bundler.archive.reader import BundleFile
 from bundler.errors import NotCarried
+from bundler.hosts.base import Host
 from bundler.model.asked import Asked
+from bundler.model.digest import Digest
 from bundler.model.document import Fields
 from bundler.model.lock import Lock, LockedFile
 from bundler.model.site import Site, SiteHost
@@ -33,11 +35,34 @@ class Source:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Snapshot:
+    """What a component wrote down of its data, as a file on one host. Names sort by time; `about` is for people."""
+
+    name: str
+    digest: Digest
+    size: int
+    about: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Restoring:
+    """`bundle restore`: back to the `snapshot` on the host `place`, or to the newest when nothing is named; `again`
+    although it was restored already. `looked`: only what is left of one that was begun. `hosts` are those that a
+    snapshot can be read from."""
+
+    place: str = ""
+    snapshot: str = ""
+    again: bool = False
+    looked: bool = False
+    hosts: Mapping[str, Host] = field(default_factory=dict, repr=False, compare=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Goal:
     """What the hosts are to become: the site as declared and its `text`, the release and who must have signed it, the
     site's secrets; and the time, in UTC. Without `source` nothing can be delivered that the site hosts do not have.
     `recovery`: a site host mends itself, and renews nothing that all hosts share. `components` are those that the
-    release brings.
+    release brings. `restoring` is set for the steps that restore.
 
     `once` keeps what is the same for all hosts from being made for each.
     """
@@ -53,6 +78,7 @@ class Goal:
     source: Source | None = None
     recovery: bool = False
     components: "tuple[Component, ...]" = ()
+    restoring: Restoring = Restoring()
     _made: dict[str, Any] = field(default_factory=dict, compare=False, repr=False)
 
     def once(self, key: str, make: Callable[[], T]) -> T:
@@ -180,16 +206,32 @@ def no_space(goal: Goal, host: SiteHost) -> Iterable[Space]:
     return ()
 
 
+def no_ports(goal: Goal, host: SiteHost) -> Iterable[tuple[str, int]]:
+    """Of a component whose services say themselves what they listen on."""
+    return ()
+
+
 def no_settings(fields: Fields) -> None:
     """The settings of a component that has none."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Restorable:
+    """How a component's data comes back from a snapshot: `steps` of their own, named like the component's, which go on
+    where they were cut off and end with nothing left to do. `kept` asks the hosts with one of `roles` which snapshots
+    they have; without those hosts nothing is restored, others that do not answer are left out."""
+
+    steps: tuple[Step, ...]
+    kept: Fact[tuple[Snapshot, ...]]
+    roles: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Component:
     """One folder under bundler/components. `catalog` are components of the catalog: a release without them does not
     bring it. `settings` parses its part of site.yaml, `schema` is its JSON schema;
-    `units` are its systemd units, for logs and restarts; `space` is what it writes that counts, `udp` the ports that it
-    listens on beside those of its services."""
+    `units` are its systemd units, for logs and restarts; `space` is what it writes that counts, `listens` gives
+    the ports that it listens on beside those of its services: TCP or UDP, with the number."""
 
     name: str
     about: str
@@ -201,5 +243,6 @@ class Component:
     health: tuple[Check, ...] = ()
     units: tuple[str, ...] = ()
     space: Callable[[Goal, SiteHost], Iterable[Space]] = no_space
-    udp: tuple[int, ...] = ()
+    listens: Callable[[Goal, SiteHost], Iterable[tuple[str, int]]] = no_ports
     roles: tuple[str, ...] = ()
+    restore: Restorable | None = None

@@ -35,7 +35,7 @@ def _parsed() -> argparse.Namespace:
     ssh = verbs.add_parser("ssh", parents=[common])
     ssh.add_argument("node")
     ssh.add_argument("words", nargs=argparse.REMAINDER)
-    for verb in ("kill", "start"):
+    for verb in ("kill", "start", "replace"):
         verbs.add_parser(verb, parents=[common]).add_argument("node")
     for verb in ("snapshot", "restore"):
         parts = verbs.add_parser(verb, parents=[common])
@@ -72,6 +72,9 @@ def _change(options: argparse.Namespace, lab: Lab) -> None:
         lab.restore(names, options.label)
     elif options.verb == "start":
         lab.start(names)
+    elif options.verb == "replace":
+        for name in names:
+            lab.replace(name)
     else:
         for name in names:
             lab.kill(name)

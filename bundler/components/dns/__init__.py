@@ -82,6 +82,6 @@ COMPONENT = Component(
     preflight=(NAMES,),
     health=(dns_check(_resources),),
     units=(UNIT,),
-    udp=(PORT,),
+    listens=lambda goal, host: (("UDP", PORT),),
     roles=(SITE_ROLE,),
 )

@@ -1,14 +1,25 @@
 """HAProxy Ingress: the way into the cluster for HTTP."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from bundler.components.kubernetes.charts import chart_step
 from bundler.components.kubernetes.pki import NODES
-from bundler.steps.step import Component, Goal
+from bundler.components.metallb.preflight import has_address
+from bundler.model.site import SiteHost
+from bundler.steps.facts import Facts
+from bundler.steps.step import Check, Component, Finding, Goal
 
 NAME = "haproxy-ingress"
 _VIP = "ingress"  # of the site's virtual addresses
+_CHECK = "haproxy-ingress: its address"
+
+
+def _judge(goal: Goal, hosts: Sequence[SiteHost], facts: Facts) -> Iterator[Finding]:
+    vip = goal.site.vips.get(_VIP)
+    if vip is not None and not has_address(goal, vip):
+        fix = "Add it to a pool of components.metallb, which gives it out."
+        yield Finding(host="", check=_CHECK, found=f"the virtual address {_VIP}, {vip}, is in no pool", fix=fix)
 
 
 def _values(goal: Goal) -> Mapping[str, Mapping[str, Any]]:
@@ -22,5 +33,6 @@ COMPONENT = Component(
     catalog=("kubernetes", NAME),
     # Its Service has an address once there is somebody who gives it one.
     steps=(chart_step(NAME, values=_values, needs=("flannel", "metallb")),),
+    preflight=(Check(name=_CHECK, asks=lambda goal, host: (), judge=_judge),),
     roles=NODES,
 )

@@ -9,9 +9,10 @@ before were proved with what the cluster had, and go on with either; those of th
 
 from collections.abc import Sequence
 
-from bundler.components.kubernetes import preflight
+from bundler.components.kubernetes import preflight, preflight_hosts
 from bundler.components.kubernetes.certificates import TIMER, Certificates, renewing
-from bundler.components.kubernetes.charts import HELM
+from bundler.components.kubernetes.charts import HELM, pruned
+from bundler.components.kubernetes.departed import DEPARTED_CHECK, departed
 from bundler.components.kubernetes.entry import ADDRESS_UNIT, PACKAGES, PROXY_UNIT, FloatingAddress, proxy
 from bundler.components.kubernetes.fence import UNIT as FENCE_UNIT
 from bundler.components.kubernetes.fence import fence
@@ -28,15 +29,18 @@ from bundler.components.kubernetes.kubeadm import (
 )
 from bundler.components.kubernetes.node_check import KUBELET, node_check
 from bundler.components.kubernetes.node_check import UNIT as CHECK_UNIT
-from bundler.components.kubernetes.nodes import NODE, Member
+from bundler.components.kubernetes.nodes import NODE, Lasting, Member
 from bundler.components.kubernetes.pki import API_VIP, CONTROL_PLANE, NODES, control_planes, kubelet_leaf, shared_files
 from bundler.components.kubernetes.prefetch import CHECK as PREFETCH_CHECK
 from bundler.components.kubernetes.prefetch import Fetched, prefetched
 from bundler.components.kubernetes.prefetch import space as prefetch_space
+from bundler.components.kubernetes.restore import RESTORE
 from bundler.components.kubernetes.runtime import BIN, RUNTIME_UNIT, programs, runtime, version_of
 from bundler.components.kubernetes.service_proxy import ServiceProxy
 from bundler.components.kubernetes.settings import SCHEMA, parse_settings
 from bundler.components.kubernetes.skew import VERSIONS
+from bundler.components.kubernetes.snapshots import HEALTH as SNAPSHOTS_HEALTH
+from bundler.components.kubernetes.snapshots import SERVICE_UNIT, TIMER_UNIT, snapshots
 from bundler.components.kubernetes.upgrade import ControlPlane
 from bundler.components.kubernetes.window import Window
 from bundler.components.registry.masked import Masked
@@ -48,8 +52,10 @@ from bundler.steps.resources import Asked, File, Resource
 from bundler.steps.step import Component, Goal, Step
 
 RUNTIME, PROGRAMS, ENTRY = "kubernetes/runtime", "kubernetes/programs", "kubernetes/entry"
+DEPARTED, SNAPSHOTS = "kubernetes/departed", "kubernetes/snapshots"
 CONTROL, WORKER, KEPT = f"kubernetes/{CONTROL_PLANE}", "kubernetes/worker", "kubernetes/worker-kept"
 PROXY, IMAGES = "kubernetes/proxy", "kubernetes/images"
+PRUNED = "kubernetes/pruned"
 _TOOLS = ("conntrack", "ethtool", "iproute2", "iptables", "mount", "nftables", "socat", "util-linux")
 
 
@@ -86,6 +92,7 @@ def _control_plane(goal: Goal, host: SiteHost) -> Sequence[Resource]:
         File(path=CONFIG, content=cluster_text(goal, host)),
         renewing(goal, host),
         *_member(goal, host),
+        Lasting(),
     )
 
 
@@ -155,8 +162,17 @@ COMPONENT = Component(
         Step(name=RUNTIME, resources=_runtime, roles=NODES, after=("base/clients",), when=_bare),
         Step(name=PROGRAMS, resources=_programs, roles=NODES, after=(RUNTIME,)),
         Step(name=ENTRY, resources=_entry, roles=(CONTROL_PLANE,), after=(PROGRAMS,)),
-        Step(name=CONTROL, resources=_control_plane, roles=(CONTROL_PLANE,), after=(ENTRY,), rolling=True),
+        Step(name=DEPARTED, resources=departed, roles=(CONTROL_PLANE,), after=(ENTRY,)),
+        Step(
+            name=CONTROL,
+            resources=_control_plane,
+            roles=(CONTROL_PLANE,),
+            after=(DEPARTED,),
+            needs=(DEPARTED,),
+            rolling=True,
+        ),
         Step(name=PROXY, resources=_proxy, roles=(CONTROL_PLANE,), needs=(CONTROL,)),
+        Step(name=SNAPSHOTS, resources=snapshots, roles=(CONTROL_PLANE,), after=(CONTROL,)),
         Step(name=HELM, resources=_helm, roles=(CONTROL_PLANE,), after=(CONTROL,)),
         Step(
             name=WORKER,
@@ -166,14 +182,27 @@ COMPONENT = Component(
             needs=(CONTROL,),
             when=_bare,
         ),
+        Step(name=PRUNED, resources=pruned, roles=(CONTROL_PLANE,), last=True),
         Step(name=KEPT, resources=_worker, roles=("worker",), after=(WORKER,), rolling=True, when=_joined),
         Step(name=IMAGES, resources=_images, roles=("worker",), after=(KEPT,)),
     ),
     settings=parse_settings,
     schema=SCHEMA,
-    preflight=(preflight.SITE, preflight.HOSTS, VERSIONS, PREFETCH_CHECK),
-    health=HEALTH,
-    units=(RUNTIME_UNIT, KUBELET, CHECK_UNIT, FENCE_UNIT, PROXY_UNIT, ADDRESS_UNIT, TIMER),
+    preflight=(preflight.SITE, preflight_hosts.HOSTS, VERSIONS, DEPARTED_CHECK, PREFETCH_CHECK),
+    listens=preflight_hosts.listens,
+    health=(*HEALTH, SNAPSHOTS_HEALTH),
+    units=(
+        RUNTIME_UNIT,
+        KUBELET,
+        CHECK_UNIT,
+        FENCE_UNIT,
+        PROXY_UNIT,
+        ADDRESS_UNIT,
+        TIMER,
+        TIMER_UNIT,
+        SERVICE_UNIT,
+    ),
     space=prefetch_space,
     roles=NODES,
+    restore=RESTORE,
 )

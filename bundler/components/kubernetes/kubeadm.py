@@ -18,12 +18,14 @@ from bundler.steps.step import Goal
 
 FOLDER = "/etc/kubernetes/bundle"  # what the API servers read, beside kubeadm's own
 CONFIG, JOIN_CONFIG = f"{FOLDER}/kubeadm.yaml", f"{FOLDER}/join.yaml"
+ETCD_STATE = ("initial-cluster-state", "existing")  # an argument of etcd
 DNS_CACHE = "169.254.20.10"  # of each host's own cache of names
 DNS_CACHE_UNIT = "bundle-dns-cache-address.service"
 JOINING = "/run/bundle/join.conf"
 KUBELET_CERTIFICATE, KUBELET_KEY = "/var/lib/kubelet/pki/bundle.crt", "/var/lib/kubelet/pki/bundle.key"
 # Namespaces of what makes the cluster work, which needs the hosts themselves.
 EXEMPT = ("kube-system", "kube-flannel", "metallb-system", "ingress")
+SITE_LABEL = "bundle-site"  # a node's label: the site that made it
 _LOGS = "/var/log/kubernetes"
 _GRACE, _PERIOD, _TOLERATION = 16, 2, 5  # seconds: until a silent host counts as dead, between looks, until pods leave
 EVICTED_BELOW = 5  # GiB free: then pods go
@@ -40,19 +42,19 @@ def cluster_dns(goal: Goal) -> str:
     return str(settings_of(goal).services[10])
 
 
-def cluster_text(goal: Goal, host: SiteHost) -> str:
-    """For `kubeadm init` and its phases."""
+def cluster_text(goal: Goal, host: SiteHost, *, first: bool = False) -> str:
+    """For kubeadm's phases; `first` for the `kubeadm init` that makes the cluster."""
     version = version_of(goal, "kubernetes")
     return _documents(
         version,
         {
             "kind": "InitConfiguration",
             "localAPIEndpoint": {"advertiseAddress": str(host.address), "bindPort": API_PORT},
-            "nodeRegistration": _registration(version, host),
+            "nodeRegistration": _registration(goal, version, host),
             # Name service is a chart of ours.
             "skipPhases": ["addon/coredns"],
         },
-        _cluster(goal, version),
+        _cluster(goal, version, first=first),
         _kubelet(goal),
         _proxy(goal),
     )
@@ -64,7 +66,7 @@ def join_text(goal: Goal, host: SiteHost) -> str:
     join: dict[str, Any] = {
         "kind": "JoinConfiguration",
         "discovery": {"file": {"kubeConfigPath": JOINING}},
-        "nodeRegistration": _registration(version, host),
+        "nodeRegistration": _registration(goal, version, host),
     }
     if host in control_planes(goal):
         join["controlPlane"] = {"localAPIEndpoint": {"advertiseAddress": str(host.address), "bindPort": API_PORT}}
@@ -73,7 +75,7 @@ def join_text(goal: Goal, host: SiteHost) -> str:
 
 def control_settings(goal: Goal) -> str:
     """A digest of what every control plane is to be made from: version, settings, and the files that it reads."""
-    return _digest(_cluster(goal, version_of(goal, "kubernetes")))
+    return _digest(_cluster(goal, version_of(goal, "kubernetes"), first=False))
 
 
 def kubelet_settings(goal: Goal) -> str:
@@ -103,18 +105,19 @@ def _encryption(goal: Goal) -> Secret:
     return Secret(render(__package__, "encryption.yaml.j2", key=encryption_key(goal).reveal()))
 
 
-def _registration(version: str, host: SiteHost) -> dict[str, Any]:
+def _registration(goal: Goal, version: str, host: SiteHost) -> dict[str, Any]:
     taint = {"key": "node-role.kubernetes.io/control-plane", "effect": "NoSchedule"}
+    arguments = {"node-ip": str(host.address), "node-labels": f"{SITE_LABEL}={goal.site.name}"}
     only_control = host.has(CONTROL_PLANE) and not host.has(WORKER)
     return {
         "name": host.name,
         "criSocket": f"unix://{SOCKET}",
-        "kubeletExtraArgs": _arguments(version, {"node-ip": str(host.address)}),
+        "kubeletExtraArgs": _arguments(version, arguments),
         "taints": [taint] if only_control else [],
     }
 
 
-def _cluster(goal: Goal, version: str) -> dict[str, Any]:
+def _cluster(goal: Goal, version: str, *, first: bool) -> dict[str, Any]:
     settings = settings_of(goal)
     names = [f"{host.name}.{goal.site.domain}" for host in control_planes(goal)]
     addresses = [str(host.address) for host in control_planes(goal)]
@@ -151,6 +154,10 @@ def _cluster(goal: Goal, version: str) -> dict[str, Any]:
         "node-monitor-period": f"{_PERIOD}s",
         "profiling": "false",
     }
+    # An event a second of a thousand hosts fits; it is far below what etcd bears.
+    etcd = {"quota-backend-bytes": str(8 << 30)}
+    if not first:  # a member that has lost its data stops there, and does not begin a cluster of its own
+        etcd[ETCD_STATE[0]] = ETCD_STATE[1]
     found: dict[str, Any] = {
         "kind": "ClusterConfiguration",
         "clusterName": goal.site.name,
@@ -168,8 +175,7 @@ def _cluster(goal: Goal, version: str) -> dict[str, Any]:
         },
         "controllerManager": {"extraArgs": _arguments(version, manager)},
         "scheduler": {"extraArgs": _arguments(version, {"profiling": "false"})},
-        # An event a second of a thousand hosts fits; it is far below what etcd bears.
-        "etcd": {"local": {"extraArgs": _arguments(version, {"quota-backend-bytes": str(8 << 30)})}},
+        "etcd": {"local": {"extraArgs": _arguments(version, etcd)}},
     }
     if minor_of(version) >= 31:
         found["encryptionAlgorithm"] = "ECDSA-P256"

@@ -4,10 +4,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from bundler.components.kubernetes.kubeadm import CONFIG, JOIN_CONFIG, JOINING, control_settings
-from bundler.components.kubernetes.pki import control_planes, joining
+from bundler.components.kubernetes.kubeadm import ETCD_STATE, JOIN_CONFIG, JOINING, cluster_text, control_settings
+from bundler.components.kubernetes.pki import administering, control_planes, joining
 from bundler.components.kubernetes.runtime import BIN
-from bundler.components.kubernetes.settings import settings_of
+from bundler.components.kubernetes.settings import API_PORT, settings_of
 from bundler.errors import FactUnknown
 from bundler.model.site import SiteHost
 from bundler.steps.actions import Action, Run
@@ -28,6 +28,23 @@ _BEGUN = (
     *(f"Port-{port}" for port in (2379, 2380, 6443, 10250, 10257, 10259)),
 )
 _JOINED = f"mkdir -p {STATE} && : > {STATE}/joined && sync {STATE}"
+_ADMIN, _DRAIN = "/run/bundle/leaving.conf", 600
+_RESET = f"""rm -rf {STATE}/joined {STATE}/control {STATE}/drained {STATE}/manifests {KEPT}
+kubeadm reset --force --cleanup-tmp-dir || exit 1
+rm -rf /etc/cni/net.d /etc/kubernetes/manifests
+"""
+_FIRST = "/run/bundle/init.yaml"
+_ETCD, _ETCD_STATE = "/etc/kubernetes/manifests/etcd.yaml", "--{}={}".format(*ETCD_STATE)
+# sh text: the member that makes the cluster is told only afterwards that there is one.
+LASTING = f"""if ! grep -q -e {_ETCD_STATE} {_ETCD}; then
+  new={STATE}/etcd.yaml; mkdir -p {STATE} || exit 1
+  sed 's/^\\( *- \\)--initial-cluster=.*/&\\n\\1{_ETCD_STATE}/' {_ETCD} > $new && chmod 600 $new || exit 1
+  sync $new && mv -fT $new {_ETCD} || exit 1
+fi
+n=0; until pgrep -f -e '^etcd .*{_ETCD_STATE}' >/dev/null && \\
+  curl -sfk -m 5 -o /dev/null https://127.0.0.1:{API_PORT}/readyz
+do n=$((n+1)); [ $n -lt 150 ] || {{ echo "etcd does not come back" >&2; exit 1; }}; sleep 1; done
+"""
 _CGROUP_V1 = ("SystemVerification",)  # which refuses nothing else that the site's own preflight lets pass
 
 
@@ -90,6 +107,30 @@ def ignored(goal: Goal, have: Node) -> str:
     return f"--ignore-preflight-errors={','.join(names)}" if names else ""
 
 
+FORGETFUL: Ask[bool] = Ask(
+    name="whether etcd would begin anew without its data",
+    script=f"[ ! -f {_ETCD} ] || [ ! -f {STATE}/joined ] || grep -q -e {_ETCD_STATE} {_ETCD} || echo yes",
+    reading=lambda said: bool(said.strip()),
+    bare=False,
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lasting:
+    """etcd never begins a cluster of its own where its data is lost: hosts would take that for the cluster, empty."""
+
+    def asks(self) -> tuple[Fact[Any], ...]:
+        return (FORGETFUL,)
+
+    def wanted(self, facts: HostFacts) -> Iterator[Action]:
+        if facts[FORGETFUL]:
+            why = "it would begin an empty cluster"
+            yield Run(name="let etcd stop where its data is lost", text=LASTING, timeout=300, reason=why)
+
+    def unwanted(self, facts: HostFacts, *, purge: bool) -> Iterator[Action]:
+        yield from ()
+
+
 @dataclass(frozen=True, kw_only=True)
 class Member:
     """A host is one of the cluster's. The first control plane makes the cluster, when none of the others has one."""
@@ -106,10 +147,11 @@ class Member:
             return
         reason = "it was not finished" if have.begun else "it is not one of the cluster's"
         if self.host in control_planes(self.goal) and not self._exists(facts):
-            yield Run(name="make the cluster", text=self._init(have), timeout=900, reason=reason)
+            config = cluster_text(self.goal, self.host, first=True).encode()
+            yield Run(name="make the cluster", text=self._init(have), timeout=900, stdin=config, reason=reason)
         else:
-            stdin = joining(self.goal)
-            yield Run(name="join the cluster", text=self._join(have, facts), timeout=900, stdin=stdin, reason=reason)
+            by = joining(self.goal)
+            yield Run(name="join the cluster", text=self._join(have, facts), timeout=900, stdin=by, reason=reason)
 
     def _exists(self, facts: HostFacts) -> bool:
         """Whether there is a cluster to join, or will be when this host's turn comes. Raises FactUnknown where one of
@@ -120,8 +162,10 @@ class Member:
         return any(facts.all.of(name)[NODE].joined for name in others[1:])
 
     def _init(self, have: Node) -> str:
-        return f"""kubeadm init --config {CONFIG} {ignored(self.goal, have)} || exit 1
-{self._made()}{_JOINED}
+        return f"""umask 077; mkdir -p /run/bundle && cat > {_FIRST} || exit 1
+kubeadm init --config {_FIRST} {ignored(self.goal, have)} || exit 1
+rm -f {_FIRST}
+{LASTING}{self._made()}{_JOINED}
 """
 
     def _made(self) -> str:
@@ -145,8 +189,22 @@ kubeadm join --config {JOIN_CONFIG} {ignored(self.goal, have)} || exit 1
     def unwanted(self, facts: HostFacts, *, purge: bool) -> Iterator[Action]:
         have = facts[NODE]
         if purge and (have.joined or have.begun):
-            text = f"""rm -rf {STATE}/joined {STATE}/control {STATE}/drained {STATE}/manifests {KEPT}
-kubeadm reset --force --cleanup-tmp-dir || exit 1
-rm -rf /etc/cni/net.d /etc/kubernetes/manifests
+            # The others go on without it, when it is not the cluster as a whole that goes.
+            others = any(host.name not in facts.all.hosts for host in control_planes(self.goal) if host != self.host)
+            stdin, timeout = (administering(self.goal), _DRAIN + 700) if others else (b"", 600)
+            text = self._leave() if others else _RESET
+            yield Run(
+                name="leave the cluster", text=text, stdin=stdin, timeout=timeout, reason="it holds the cluster's data"
+            )
+
+    def _leave(self) -> str:
+        """Its pods go first, and its member of etcd, which kubeadm removes; where nobody answers it just goes."""
+        name = self.host.name
+        return f"""umask 077; mkdir -p /run/bundle && cat > {_ADMIN} || exit 1
+trap 'rm -f {_ADMIN}' EXIT
+k() {{ kubectl --kubeconfig {_ADMIN} "$@"; }}
+if [ -n "$(k --request-timeout=30s get node {name} -o name 2>/dev/null)" ]; then
+  k drain {name} --ignore-daemonsets --delete-emptydir-data --timeout={_DRAIN}s || exit 1
+fi
+{_RESET}k --request-timeout=60s delete node {name} --ignore-not-found || :
 """
-            yield Run(name="leave the cluster", text=text, timeout=600, reason="it holds the cluster's data")

@@ -7,7 +7,7 @@ from datetime import timedelta
 
 from bundler.components.kubernetes.settings import API_PORT, settings_of
 from bundler.model.secret import Secret
-from bundler.model.site import SiteHost
+from bundler.model.site import Address, SiteHost
 from bundler.secrets.ca import Leaf, ensure_leaf, ensure_root
 from bundler.secrets.certificates import Pair, new_client, new_private_key, public_half
 from bundler.steps.render import render
@@ -34,6 +34,10 @@ def endpoint(goal: Goal) -> str:
     """ADDRESS:PORT of the API for every host: the virtual address, or the only control plane's own."""
     vip = goal.site.vips.get(API_VIP)
     address, port = (vip, settings_of(goal).entry_port) if vip else (control_planes(goal)[0].address, API_PORT)
+    return at(address, port)
+
+
+def at(address: Address, port: int) -> str:
     return f"[{address}]:{port}" if address.version == 6 else f"{address}:{port}"
 
 

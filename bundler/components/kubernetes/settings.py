@@ -16,8 +16,17 @@ from bundler.steps.step import Goal
 API_PORT, ENTRY_PORT = 6443, 8443
 PROXIES = ("iptables", "nftables", "ipvs")
 DRIVERS = ("systemd", "cgroupfs")
+_UNITS = {"m": 60, "h": 3600, "d": 86400}
 _PODS: Subnet = ip_network("10.244.0.0/16")
 _SERVICES: Subnet = ip_network("10.96.0.0/16")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Snapshots:
+    """How often each control plane writes down what etcd has, in seconds, and how many of those it keeps."""
+
+    every: int = 3600
+    keep: int = 24
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,6 +46,7 @@ class KubernetesSettings:
     node_dns: bool = True
     prefetch: tuple[str, ...] = ()
     nested: bool = False
+    snapshots: Snapshots = Snapshots()
 
 
 def settings_of(goal: Goal) -> KubernetesSettings:
@@ -47,8 +57,10 @@ def parse_settings(fields: Fields) -> KubernetesSettings:
     pods, services = _subnet(fields, "pods", _PODS), _subnet(fields, "services", _SERVICES)
     if fields.ok and pods.overlaps(services):
         fields.fail_at("services", found=f"{services}, which overlaps {pods}", expected="another subnet than `pods`")
-    if fields.ok and services.prefixlen < 12:
-        fields.fail_at("services", found=f"{services}", expected="a /12 or a smaller subnet")
+    # kube-apiserver keeps a map of all addresses of Services; kubeadm takes the tenth for the cluster's names.
+    large, small = (12, 24) if services.version == 4 else (108, 120)
+    if fields.ok and not large <= services.prefixlen <= small:
+        fields.fail_at("services", found=f"{services}", expected=f"a subnet from /{large} to /{small}")
     return fields.build(
         KubernetesSettings,
         pods=pods,
@@ -61,7 +73,23 @@ def parse_settings(fields: Fields) -> KubernetesSettings:
         node_dns=fields.flag("node_dns", default=True),
         prefetch=fields.values("prefetch", _pattern, optional=True),
         nested=fields.flag("nested", default=False),
+        snapshots=fields.nested("snapshots", _snapshots, default=Snapshots()),
     )
+
+
+def _snapshots(fields: Fields) -> Snapshots:
+    keep = fields.integer("keep", default=Snapshots().keep)
+    if fields.ok and not 1 <= keep <= 1000:
+        fields.fail_at("keep", found=str(keep), expected="1 to 1000")
+    return fields.build(Snapshots, every=fields.value("every", _duration, default=Snapshots().every), keep=keep)
+
+
+def _duration(found: str) -> int:
+    number, unit = found[:-1], found[-1:]
+    seconds = int(number) * _UNITS[unit] if number.isdecimal() and len(number) < 6 and unit in _UNITS else 0
+    if not 60 <= seconds <= 7 * _UNITS["d"]:
+        raise Malformed(found=repr(found[:80]), expected="from 1m to 7d: a number and m, h or d")
+    return seconds
 
 
 def _subnet(fields: Fields, key: str, default: Subnet) -> Subnet:
@@ -99,6 +127,13 @@ SCHEMA: Mapping[str, Any] = record(
         "cgroup_v1": flag("Hosts with cgroup v1 are taken, although Kubernetes gives it up."),
         "node_dns": flag("Every host keeps a cache of names; on without it."),
         "prefetch": listing("Images that workers have before a pod wants them.", word("With `*`.", _PATTERN)),
+        "snapshots": record(
+            "What etcd has, written down on each control plane.",
+            {
+                "every": word("The time between two.", "[0-9]+[mhd]", default="1h"),
+                "keep": number("How many of them are kept.", 1, 1000, default=24),
+            },
+        ),
         "nested": flag("The hosts are containers, as in a rehearsal: what only a machine has is not asked for."),
     },
 )

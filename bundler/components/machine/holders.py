@@ -41,6 +41,8 @@ find /proc/[0-9]*/fd -maxdepth 1 \\( -lname 'socket:*' -o {locks} \\) -printf '%
   while read -r p l; do
     case $l in /*) [ /proc/$p/root$l -ef $l ] || continue ;; esac  # else another container's, under the same name
     u=$(sed -n 's#.*/\\([^/]*\\.service\\)\\(/.*\\)*$#\\1#p' /proc/$p/cgroup 2>/dev/null | head -n 1)
+    # Pods are kubelet's, wherever the cgroup driver puts them.
+    if grep -qs kubepods /proc/$p/cgroup; then u=kubelet.service; fi
     c=$(cat /proc/$p/comm 2>/dev/null)
     if [ -n "$u" ] && [ -f {STAMPS}/"$u" ]; then echo "ours $u"; fi
     echo "open $p $l ${{u:--}} $c"

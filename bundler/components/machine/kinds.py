@@ -73,12 +73,6 @@ MEMORY = Kind(
     "it has {memory} of memory; {role} needs {least}",
     "Give it more memory, or take the role away from it.",
 )
-SWAP = Kind(
-    "swap",
-    "it swaps to {devices}; what runs in Kubernetes then slows down instead of ending",
-    "`swapoff -a`, and take the swap lines out of /etc/fstab.",
-    warning=True,
-)
 FILES = Kind(
     "open-files",
     "its kernel lets a process open {limit} files; services ask for {least}",
@@ -279,6 +273,24 @@ OTHER_STORE = Kind(
     "store-keys",
     "its store signs packages by another key than the one among this site's secrets",
     "If the key was not just rotated: the store is another site's, or the secrets file is not the right one.",
+    warning=True,
+)
+
+# The release
+SHORT = Kind(
+    "release-short",
+    "{component} needs the {kind} {name}, and the release does not have it",
+    "Carry a release that `bundle create` made of a lock as `bundle lock` writes it: neither lets that happen.",
+)
+SKEW = Kind(
+    "release-skew",
+    "the release's versions do not fit: {skew}",
+    "Carry a release of versions that do; `bundle check` on the connected side shows them.",
+)
+SILENCED = Kind(
+    "release-silenced",
+    "{component} was let pass although the release lacks {name}: {reason}",
+    "See whether that holds on this site. If not, carry a release without that `silence`.",
     warning=True,
 )
 

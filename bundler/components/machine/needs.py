@@ -40,7 +40,7 @@ def _needs(goal: Goal, host: SiteHost) -> Needs:
             elif isinstance(resource, Packages):
                 asked.update(fact.package for fact in resource.packages)
         if host.is_among(component.roles):
-            ports.update({("UDP", port): component.name for port in component.udp})
+            ports.update(dict.fromkeys(component.listens(goal, host), component.name))
     carried = goal.once("machine/carried", lambda: {deb.package: deb for deb in goal.lock.debs})
     units = frozenset(unit for component in goal.components for unit in component.units)
     return Needs(ports=ports, units=units, packages=_closure(asked, carried))

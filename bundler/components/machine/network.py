@@ -3,14 +3,14 @@
 import contextlib
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from bundler.components.machine import kinds
 from bundler.components.machine.asking import Row, Said, always, each, lines, over_all
 from bundler.components.machine.names import IDENTITY, addresses, nics
 from bundler.components.machine.needs import needs_of
 from bundler.errors import FactUnknown
-from bundler.model.site import SITE_ROLE, Network, SiteHost
+from bundler.model.site import SITE_ROLE, Address, Network, SiteHost
 from bundler.steps.facts import Ask, Facts
 from bundler.steps.step import Check, Finding, Goal
 
@@ -41,12 +41,13 @@ def _reach_script(goal: Goal) -> str:
 
 
 def virtual(goal: Goal) -> Ask[Said]:
-    """Who answers for the virtual addresses that are on a link of the host: by ARP, so that a firewall hides nobody."""
-    return goal.once("machine/virtual", lambda: lines("who has the virtual addresses", _virtual_script(goal)))
+    name = "who has the virtual addresses"
+    return goal.once("machine/virtual", lambda: lines(name, holders_script(goal.site.vips.items())))
 
 
-def _virtual_script(goal: Goal) -> str:
-    tries = (f"v {name} {address} &\n" for name, address in goal.site.vips.items())
+def holders_script(addresses: Iterable[tuple[str, Address]]) -> str:
+    """Who answers for those that are on a link of the host: by ARP, so that a firewall hides nobody."""
+    tries = (f"v {name} {address} &\n" for name, address in addresses)
     return f"""v() {{
   case $(ip route get "$2" 2>/dev/null) in "" | *" via "* | local*) return ;; esac
   if command -v ping >/dev/null; then timeout 0.6 ping -c 1 "$2"
@@ -110,17 +111,21 @@ def judge_virtual(goal: Goal, rows: Sequence[Row], ours: frozenset[str]) -> Iter
 
 def _virtual(goal: Goal, hosts: Sequence[SiteHost], facts: Facts) -> Iterator[Finding]:
     rows: list[Row] = []
-    ours: set[str] = set()
-    for name in facts.hosts:
-        known = facts.of(name)
-        with contextlib.suppress(FactUnknown):  # another check says so
-            ours.update(mac for _, _, _, mac in nics(known[IDENTITY]))
     for host in hosts:
         try:
             rows.append((host, facts.of(host.name)[virtual(goal)]))
         except FactUnknown as error:
             yield kinds.UNASKED.at(host.name, fact=error.fact, why=error.why)
-    yield from judge_virtual(goal, rows, frozenset(ours))
+    yield from judge_virtual(goal, rows, own_macs(facts))
+
+
+def own_macs(facts: Facts) -> frozenset[str]:
+    """The hardware addresses of the site's hosts."""
+    ours: set[str] = set()
+    for name in facts.hosts:
+        with contextlib.suppress(FactUnknown):  # another check says so
+            ours.update(mac for _, _, _, mac in nics(facts.of(name)[IDENTITY]))
+    return frozenset(ours)
 
 
 def judge_firewall(goal: Goal, host: SiteHost, said: Said) -> Iterator[Finding]:
@@ -138,7 +143,10 @@ CHECKS: tuple[Check, ...] = (
     over_all("machine: MTU", always(IDENTITY), judge_mtus),
     each("machine: reach", reach, judge_reach),
     Check(
-        name="machine: virtual addresses", asks=lambda goal, host: (virtual(goal),), judge=_virtual, roles=(SITE_ROLE,)
+        name="machine: virtual addresses",
+        asks=lambda goal, host: (virtual(goal),),
+        judge=_virtual,
+        roles=(SITE_ROLE, "control-plane", "director"),  # those that may be on an address's network
     ),
     each("machine: firewall", always(FIREWALL), judge_firewall),
 )

@@ -19,7 +19,6 @@ APART_HERE = 60.0  # and between theirs and ours, which answers wait in queues b
 OPEN_FILES = 1048576
 # Megabytes (2^20 bytes) that a role takes by itself, without what runs there. kubeadm's own bound is 1,700 MB.
 MEMORY = {SITE_ROLE: 900, "control-plane": 1700, "worker": 900, "storage": 1700, "database": 900}
-_SWAPPING = ("control-plane", "worker")
 # Every name of a program that scripts of ours run on a host, with the Debian package that brings it.
 NEEDED = {
     "apt-get": "apt",
@@ -58,13 +57,13 @@ systemctl list-units --failed --plain --no-legend --no-pager 2>/dev/null | awk '
 python3 -I -c 'import sys; print("python %d.%d" % sys.version_info[:2])' 2>/dev/null
 if [ -e /sys/fs/cgroup/cgroup.controllers ]; then echo cgroup 2; else echo cgroup 1; fi
 awk '$1 == "MemTotal:" { print "memory " $2 }' /proc/meminfo
-awk 'NR > 1 { print "swap " $1 }' /proc/swaps
 echo "files $(cat /proc/sys/fs/nr_open)"
 if [ -e /run/reboot-required ]; then echo "reboot yes"; fi""",
 )
-# How far the host's clock is before ours, in seconds. The answer comes a moment later, on all hosts alike.
+# How far the host's clock is before ours, in seconds. The answer comes a moment later, on all hosts alike, because it
+# is the last: a host that is slow to answer the others is not behind.
 CLOCK: Ask[float] = Ask(
-    name="its clock", script="date +%s.%N", reading=lambda said: float(said) - clock.now().timestamp()
+    name="its clock", script="date +%s.%N", reading=lambda said: float(said) - clock.now().timestamp(), last=True
 )
 
 
@@ -134,8 +133,6 @@ def _memory(host: SiteHost, said: Said) -> Iterator[Finding]:
     role = max((role for role in host.roles if role in MEMORY), key=lambda role: MEMORY[role], default="")
     if role and have < MEMORY[role]:
         yield kinds.MEMORY.at(host.name, memory=size(have << 20), role=role, least=size(MEMORY[role] << 20))
-    if said.all("swap") and any(host.has(role) for role in _SWAPPING):
-        yield kinds.SWAP.at(host.name, devices=", ".join(said.all("swap")))
 
 
 def judge_programs(goal: Goal, host: SiteHost, lacking: tuple[str, ...]) -> Iterator[Finding]:

@@ -5,10 +5,11 @@ from typing import Any
 
 from bundler.components.kubernetes.charts import chart_step
 from bundler.components.kubernetes.pki import NODES
-from bundler.components.metallb.settings import SCHEMA, MetallbSettings, parse_settings
+from bundler.components.metallb import preflight
+from bundler.components.metallb.settings import NAME, SCHEMA, MetallbSettings, parse_settings
 from bundler.steps.step import Component, Goal
 
-NAME = "metallb"
+_MEMBERS = 7946  # by which those who announce addresses see one another (memberlist)
 
 
 def _values(goal: Goal) -> Mapping[str, Mapping[str, Any]]:
@@ -26,5 +27,7 @@ COMPONENT = Component(
     steps=(chart_step(NAME, values=_values, needs=("flannel",), last=("address-pools",)),),
     settings=parse_settings,
     schema=SCHEMA,
+    preflight=preflight.CHECKS,
+    listens=lambda goal, host: (("TCP", _MEMBERS), ("UDP", _MEMBERS)),
     roles=NODES,
 )

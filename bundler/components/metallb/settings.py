@@ -1,16 +1,19 @@
 """What `components.metallb` in site.yaml may say."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from ipaddress import ip_address
+from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from typing import Any
 
 from bundler.errors import Malformed
 from bundler.model.document import Fields
 from bundler.model.json_schema import flag, label, listing, record, word
 from bundler.model.names import check_label
+from bundler.model.site import Address
 from bundler.model.site_scalars import parse_subnet
+
+NAME = "metallb"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,6 +23,30 @@ class Pool:
     name: str
     addresses: tuple[str, ...]
     assign: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Range:
+    """Addresses of one family, with both ends."""
+
+    first: Address
+    last: Address
+
+    def __contains__(self, address: object) -> bool:
+        return (
+            isinstance(address, IPv4Address | IPv6Address)
+            and address.version == self.first.version
+            and int(self.first) <= int(address) <= int(self.last)
+        )
+
+    def __iter__(self) -> Iterator[Address]:
+        return (self.first + at for at in range(int(self.last) - int(self.first) + 1))
+
+    def __str__(self) -> str:
+        return str(self.first) if self.first == self.last else f"{self.first}-{self.last}"
+
+    def overlaps(self, other: "Range") -> bool:
+        return self.first in other or other.first in self
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,6 +65,16 @@ def _pool(fields: Fields) -> Pool:
         addresses=fields.values("addresses", _parse_addresses),
         assign=fields.flag("assign", default=True),
     )
+
+
+def ranges_of(pool: Pool) -> Iterator[Range]:
+    for text in pool.addresses:
+        first, dash, last = text.partition("-")
+        if dash:
+            yield Range(ip_address(first), ip_address(last))
+        else:
+            subnet = ip_network(text)
+            yield Range(subnet[0], subnet[-1])
 
 
 def _parse_addresses(found: str) -> str:

@@ -199,6 +199,15 @@ class Lab:
                 self._boot(name)
             self._await(on)
 
+    def replace(self, name: str) -> None:
+        """Another machine in its place, with its name and address: bare, and with a host key of its own."""
+        with self.locked():
+            self._cut(self.node(name).name)
+            self._make(name)
+            self.write_ssh_files()
+            self._boot(name)
+            self._await([name])
+
     def _snapshot(self, name: str, label: str) -> Path:
         if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", label):
             raise Trouble(f"a snapshot's name is up to 64 of A-Z, a-z, 0-9, ., _ and -: {label!r}")

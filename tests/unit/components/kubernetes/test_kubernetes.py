@@ -10,9 +10,9 @@ import pytest
 import yaml
 
 from bundler.components import cluster_dns, components, settings_parsers
-from bundler.components.kubernetes import COMPONENT, preflight
+from bundler.components.kubernetes import COMPONENT
 from bundler.components.kubernetes.away import AWAY, Away
-from bundler.components.kubernetes.charts import RELEASES, Deployed, Release
+from bundler.components.kubernetes.charts import RELEASES, Deployed, Pruned, Release, drift, speaks
 from bundler.components.kubernetes.health import READY
 from bundler.components.kubernetes.kubeadm import cluster_text, join_text
 from bundler.components.kubernetes.node_check import SILENT
@@ -21,7 +21,7 @@ from bundler.components.kubernetes.pki import endpoint, joining, shared_files
 from bundler.components.kubernetes.runtime import carried_files, configuration
 from bundler.components.kubernetes.service_proxy import SETTINGS as PROXY
 from bundler.errors import FactUnknown, InvalidDocument, NotCarried
-from bundler.model.asked import Asked
+from bundler.model.asked import Asked, AskedChart
 from bundler.model.digest import Digest
 from bundler.model.lock import LockedChart
 from bundler.model.reference import Reference
@@ -30,7 +30,7 @@ from bundler.model.site_parser import parse_site
 from bundler.model.values import overlay
 from bundler.plan.stack import stack_of
 from bundler.secrets.certificates import certificate_facts, is_issued_by
-from bundler.steps.facts import Fact, Facts, Unasked, UnitFact, UnitState, grouped, question
+from bundler.steps.facts import Fact, Facts, HostFacts, Unasked, UnitFact, UnitState, grouped, question
 from bundler.steps.step import Goal
 from tests.goals import goal_of, release
 
@@ -201,7 +201,8 @@ def test_the_runtime_is_told_which_pause_image(goal: Goal, plain: Goal) -> None:
 
 SETTINGS = [
     ("{pods: 10.96.0.0/16}", "which overlaps 10.96.0.0/16"),
-    ("{services: 10.0.0.0/8, pods: 192.168.0.0/16}", "a /12 or a smaller subnet"),
+    ("{services: 10.0.0.0/8, pods: 192.168.0.0/16}", "a subnet from /12 to /24"),
+    ("{services: 10.96.0.0/28}", "a subnet from /12 to /24"),
     ("{proxy: userspace}", "one of iptables, nftables, ipvs"),
     ("{entry_port: 0}", "a port from 1 to 65535"),
     ("{unknown: 1}", "unknown"),
@@ -230,8 +231,15 @@ CHART = LockedChart(
 )
 
 
-def a_release(goal: Goal, values: str = "{}") -> Release:
-    return Release(goal=goal, chart=CHART, name="flannel", namespace="kube-system", values=values)
+def a_release(goal: Goal, values: str = "{}", host: str = "n1") -> Release:
+    return Release(
+        goal=goal, host=goal.site.host(host), chart=CHART, name="flannel", namespace="kube-system", values=values
+    )
+
+
+def cluster_facts(goal: Goal, known: Mapping[str, Deployed], changed: str = "", *, host: str = "n1") -> HostFacts:
+    ask = drift(goal, goal.site.host(host))
+    return Facts({host: {NODE: JOINED, RELEASES: known, ask: ask.reading(changed)}}).of(host)
 
 
 def test_a_chart_is_applied_by_what_is_in_it(goal: Goal) -> None:
@@ -248,7 +256,7 @@ def test_a_chart_is_applied_by_what_is_in_it(goal: Goal) -> None:
         "kube-system/flannel": Deployed(status="deployed", content=chart.content),
         "other/flannel": Deployed(status="failed", content=""),
     }
-    facts = Facts({"n1": {RELEASES: known}}).of("n1")
+    facts = cluster_facts(goal, known)
     assert list(chart.wanted(facts)) == []
     assert list(chart.versions(facts)) == ["flannel 1.0.0"]
     (other,) = a_release(goal, '{"networks": []}').wanted(facts)
@@ -258,9 +266,9 @@ def test_a_chart_is_applied_by_what_is_in_it(goal: Goal) -> None:
         ("failed", "its last change is failed"),
     ):
         broken = {"kube-system/flannel": Deployed(status=status, content=chart.content)}
-        (again,) = chart.wanted(Facts({"n1": {RELEASES: broken}}).of("n1"))
+        (again,) = chart.wanted(cluster_facts(goal, broken))
         assert again.reason == reason
-    (first,) = chart.wanted(Facts({"n1": {RELEASES: {}}}).of("n1"))
+    (first,) = chart.wanted(cluster_facts(goal, {}))
     assert (first.target, first.reason) == ("apply chart flannel 1.0.0 as kube-system/flannel", "it is not there")
     assert CHART.digest.hex in first.script().text
 
@@ -270,6 +278,46 @@ def test_names_need_no_control_plane_where_two_hosts_take_pods(goal: Goal, roles
     site = SITE.replace("roles: [control-plane, worker]", f"roles: {roles}")
     values = cluster_dns._values(goal_with(goal, site=site))
     assert values["cluster-dns"]["controlPlanes"] == allowed
+
+
+def test_what_somebody_changed_in_the_cluster_is_applied_again(goal: Goal) -> None:
+    chart = a_release(goal)
+    known = {"kube-system/flannel": Deployed(status="deployed", content=chart.content)}
+    changed = "\n".join(f"kube-system/flannel apps.v1.Deployment.kube-system.d{at}" for at in range(6))
+    (again,) = chart.wanted(cluster_facts(goal, known, changed))
+    assert again.reason.startswith("somebody changed what it has in the cluster: apps.v1.Deployment.kube-system.d0, ")
+    assert again.reason.endswith(" and 2 more")
+    assert "--server-side --force-conflicts" in again.script().text
+    assert list(chart.wanted(cluster_facts(goal, known, "other/thing apps.v1.Deployment.other.d"))) == []
+
+
+def test_what_no_release_brings_any_more_goes(goal: Goal) -> None:
+    ours, theirs = Deployed(status="deployed", content="1"), Deployed(status="deployed", content="")
+    known = {"kube-system/old": ours, "kube-system/flannel": ours, "their/own": theirs}
+    chart = AskedChart(
+        chart="flannel", version="1", release="flannel", namespace="kube-system", values="{}", variants=()
+    )
+    lock = replace(goal.lock, asked=(asked("flannel", charts=(chart,)),))
+    (gone,) = Pruned(goal=replace(goal, lock=lock)).wanted(cluster_facts(goal, known))
+    assert (gone.target, gone.reason) == ("remove kube-system/old", "the release does not have it any more")
+    assert "helm uninstall old -n kube-system" in gone.script().text
+
+
+# which control planes were asked and what they say, and who applies charts
+SPEAKERS: list[tuple[dict[str, Any], str]] = [
+    ({"n1": BARE, "n2": BARE, "n3": BARE}, "n1"),
+    ({"n1": JOINED, "n2": JOINED, "n3": JOINED}, "n1"),
+    ({"n1": BARE, "n2": JOINED, "n3": JOINED}, "n2"),  # the first was replaced
+    ({"n2": JOINED, "n3": JOINED}, "n2"),  # it is left out, or down
+    ({"n1": Unasked("it does not answer"), "n2": BARE, "n3": JOINED}, "n3"),
+    ({"n3": JOINED}, "n3"),
+]
+
+
+@pytest.mark.parametrize(("said", "expected"), SPEAKERS)
+def test_charts_are_applied_on_one_control_plane_that_answers(goal: Goal, said: dict[str, Any], expected: str) -> None:
+    facts = Facts({**{name: {NODE: node} for name, node in said.items()}, "n4": {NODE: JOINED}})
+    assert [name for name in said if speaks(goal, facts.of(name))] == [expected]
 
 
 def test_values_are_merged_as_helm_does() -> None:
@@ -327,46 +375,7 @@ def test_services_of_the_clusters_hosts(goal: Goal) -> None:
     assert found(goal, "services", {**answers, "n4": hangs}) == ["n4: it does not answer: containerd.service"]
 
 
-WORKER = "- {name: n4, address: 10.77.0.14, roles: [worker]}\n"
-THREE = "- {name: n3, address: 10.77.0.13, roles: [control-plane, worker]}\n"
-# what becomes of site.yaml, the settings, and what is found
-SITES: list[tuple[tuple[str, str], str, list[str]]] = [
-    (("", ""), "{}", []),
-    (("vips: {api: 10.77.0.100}\n", ""), "{}", ["3 control planes have no address in common"]),
-    ((THREE, ""), "{}", ["warning: the number of control planes is even: 2"]),
-    ((", worker]}\n" + WORKER, "]}\n"), "{}", ["warning: no host has the role worker"]),
-    (("control-plane", "storage"), "{}", ["no host has the role control-plane"]),
-    (("", ""), "{entry_port: 6443}", ["components.kubernetes.entry_port is 6443"]),
-    (("", ""), "{pods: 10.77.8.0/21}", ["pods are in 10.77.8.0/21, which overlaps the network main, 10.77.0.0/20"]),
-]
-
-
-@pytest.mark.parametrize(("change", "settings", "expected"), SITES)
-def test_what_in_a_site_makes_no_cluster(
-    plain: Goal, change: tuple[str, str], settings: str, expected: list[str]
-) -> None:
-    goal = goal_with(plain, settings, site=SITE.replace(*change))
-    judged = preflight.SITE.judge(goal, goal.site.hosts, Facts({}))
-    assert [f"{'warning: ' if each.warning else ''}{each.found}" for each in judged] == expected
-
-
-@pytest.mark.parametrize(
-    ("kind", "settings", "version", "refused"),
-    [
-        ("cgroup2fs", "{}", "1.36.3", False),
-        ("tmpfs", "{}", "1.36.3", True),
-        ("tmpfs", "{cgroup_v1: true}", "1.36.3", False),
-        ("tmpfs", "{}", "1.34.0", False),
-    ],
-)
-def test_hosts_that_kubernetes_refuses(plain: Goal, kind: str, settings: str, version: str, refused: bool) -> None:
-    goal = goal_with(plain, settings, version=version)
-    hosts = [goal.site.host("n4")]
-    found = list(preflight.HOSTS.judge(goal, hosts, Facts({"n4": {preflight.CGROUP: kind}})))
-    assert [finding.host for finding in found] == (["n4"] if refused else [])
-
-
 def test_questions_are_shell(goal: Goal) -> None:
-    asked: list[Fact[Any]] = [NODE, RELEASES, READY, PROXY, preflight.CGROUP]
+    asked: list[Fact[Any]] = [NODE, RELEASES, READY, PROXY, drift(goal, goal.site.host("n3"))]
     done = subprocess.run(["sh", "-n"], input=question(grouped(asked)).encode(), capture_output=True, check=False)
     assert (done.returncode, done.stderr) == (0, b"")

@@ -157,7 +157,7 @@ def test_control_planes_run_the_version_and_the_settings(
 ) -> None:
     names = ("n1", "n2", "n3")
     right = control_settings(goal)
-    said = {
+    said: dict[str, dict[Fact[Any], Any]] = {
         name: {NODE: replace(node, control=right) if node.control == CURRENT else node}
         for name, node in zip(names, nodes, strict=True)
     }
@@ -195,11 +195,11 @@ def test_settings_are_known_by_what_they_are(plain: Goal) -> None:
 
 
 def test_what_joins_is_as_the_cluster_is_then(goal: Goal) -> None:
-    """It is known to be current where the cluster has the settings, or an earlier one in turn will have brought them."""
+    """It is known to be current where the cluster has the settings, or an earlier one in turn brings them."""
     mark = f"{control_settings(goal)} >"
 
     def joins_current(name: str, **nodes: Node) -> bool:
-        said = {each: {NODE: nodes.get(each, BARE)} for each in ("n1", "n2", "n3")}
+        said: dict[str, dict[Fact[Any], Any]] = {each: {NODE: nodes.get(each, BARE)} for each in ("n1", "n2", "n3")}
         (join,) = Member(goal=goal, host=goal.site.host(name)).wanted(Facts(said).of(name))
         return mark in join.script().text
 
@@ -234,27 +234,53 @@ def working(kubelet: str) -> Node:
     return Node(joined=True, begun=True, kubelet=kubelet)
 
 
+IS, HAS = "its control plane is Kubernetes", "its kubelet is"
+APART = "it is a control plane that is not one of the cluster's, which has Kubernetes"
 # the release's version, what hosts say (n4 is a worker), and what is found
 SKEWS: list[tuple[str, dict[str, Node], list[str]]] = [
     ("1.36.3", dict.fromkeys(("n1", "n2", "n3", "n4"), BARE), []),
     ("1.36.3", {"n1": serving("1.36.3"), "n2": BARE, "n3": BARE, "n4": BARE}, []),
     ("1.36.3", {"n1": serving("1.35.4"), "n4": working("1.35.4")}, []),
     ("1.36.3", {"n1": serving("1.36.1"), "n4": working("1.36.1")}, []),
+    ("1.36.3", {"n1": serving("1.36.3-rc.1")}, []),
+    ("1.36.3", {"n1": serving("1.35.4"), "n4": BARE}, []),
     # Cut off half way.
     ("1.36.3", {"n1": serving("1.36.3"), "n2": serving("1.36.3", "1.35.4"), "n3": serving("1.35.4")}, []),
-    ("1.36.3", {"n1": serving("1.34.2")}, ["n1: its control plane is Kubernetes 1.34.2, and the release's 1.36.3 skips 1.35"]),
-    ("1.37.0", {"n1": serving("1.36.3"), "n2": serving("1.34.2")}, ["n2: its control plane is Kubernetes 1.34.2, and the release's 1.37.0 skips 1.35, then 1.36"]),
-    ("1.35.4", {"n1": serving("1.36.3"), "n2": serving("1.35.4")}, ["n1: its control plane is Kubernetes 1.36.3, newer than the release's 1.35.4, and cannot go back"]),
-    ("1.36.1", {"n1": serving("1.36.3")}, ["n1: its control plane is Kubernetes 1.36.3, newer than the release's 1.36.1, and cannot go back"]),
-    ("1.35.4", {"n1": serving("1.35.4"), "n4": working("1.36.3")}, ["n4: its kubelet is 1.36.3, newer than the API servers of the release, 1.35.4"]),
-    ("1.36.3", {"n1": serving("1.35.4"), "n4": working("1.32.9")}, ["n4: its kubelet is 1.32.9, too old for the API servers of the release, 1.36.3"]),
+    # One that is left out, and two.
+    ("1.36.3", {"n1": serving("1.34.2")}, [f"n1: {IS} 1.34.2, and the release's 1.36.3 skips 1.35"]),
+    (
+        "1.37.0",
+        {"n1": serving("1.36.3"), "n2": serving("1.34.2")},
+        [f"n2: {IS} 1.34.2, and the release's 1.37.0 skips 1.35, then 1.36"],
+    ),
+    # Backwards.
+    (
+        "1.35.4",
+        {"n1": serving("1.36.3"), "n2": serving("1.35.4")},
+        [f"n1: {IS} 1.36.3, newer than the release's 1.35.4, and cannot go back"],
+    ),
+    (
+        "1.36.1",
+        {"n1": serving("1.36.3")},
+        [f"n1: {IS} 1.36.3, newer than the release's 1.36.1, and cannot go back"],
+    ),
+    # Kubelets.
+    (
+        "1.35.4",
+        {"n1": serving("1.35.4"), "n4": working("1.36.3")},
+        [f"n4: {HAS} 1.36.3, newer than the API servers of the release, 1.35.4"],
+    ),
+    (
+        "1.36.3",
+        {"n1": serving("1.35.4"), "n4": working("1.32.9")},
+        [f"n4: {HAS} 1.32.9, too old for the API servers of the release, 1.36.3"],
+    ),
     ("1.36.3", {"n1": serving("1.35.4"), "n4": working("1.33.0")}, []),
-    ("1.36.3", {"n1": serving("1.35.4"), "n2": BARE}, ["n2: it is a control plane that is not one of the cluster's, which has Kubernetes 1.35.4 still"]),
-    ("1.36.3", {"n1": serving("1.35.4"), "n4": BARE}, []),
-    ("1.28.15", {"n1": serving("1.27.1")}, ["n1: its control plane is Kubernetes 1.27.1; here it becomes another only from 1.32 on"]),
+    ("1.36.3", {"n1": serving("1.35.4"), "n2": BARE}, [f"n2: {APART} 1.35.4 still"]),
+    # What kubeadm did otherwise.
+    ("1.28.15", {"n1": serving("1.27.1")}, [f"n1: {IS} 1.27.1; here it becomes another only from 1.32 on"]),
     ("1.28.15", {"n1": serving("1.28.15")}, []),
-    ("1.36.3", {"n1": serving("1.36.3-rc.1")}, []),
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize(("version", "nodes", "expected"), SKEWS)

@@ -17,6 +17,9 @@ from bundler.components.machine.needs import needs_of
 from bundler.components.machine.storage import MARGIN
 from bundler.components.machine.system import NEEDED, Programs
 from bundler.components.store.space import sizes_of, views_inodes
+from bundler.model.asked import Asked
+from bundler.model.component import Silence
+from bundler.model.reference import Reference
 from bundler.model.site import SiteHost
 from bundler.signing.keys import PublicKey
 from bundler.steps.facts import Ask, Fact, Facts, Unasked
@@ -141,7 +144,6 @@ CASES: tuple[tuple[kinds.Kind, str, str, str, str], ...] = (
     (kinds.PROGRAMS, "n3", "its programs", "sha256sum flock ", "it has no sha256sum, flock"),
     (kinds.CGROUP, "n3", "its system", said("cgroup 2", "cgroup 1"), "cgroup v1"),
     (kinds.MEMORY, "n1", "its system", said("16000000", "1000000"), "control-plane needs 1.7 GiB"),
-    (kinds.SWAP, "n3", "its system", f"{SYSTEM}\nswap /dev/sda2", "it swaps to /dev/sda2"),
     (kinds.FILES, "n3", "its system", said("1048576", "65536"), "open 65536 files"),
     (kinds.REBOOT, "n3", "its system", f"{SYSTEM}\nreboot yes", "waits for a reboot"),
     (kinds.SAME_MACHINE, "n1", "who it is", said("b-{name}", "same", IDENTITY.replace("{boot}", "b-{name}")), ""),
@@ -283,6 +285,41 @@ def test_what_is_ours_is_not_in_the_way(goal: Goal) -> None:
     assert findings(goal, {**TWO, "n3": {**TWO["n3"], "what stands in apt's way": "begun yes\ninterrupted yes"}}) == []
 
 
+def with_asked(goal: Goal, **more: Any) -> Goal:
+    nothing = ("images", "revealed", "charts", "wheels", "packages", "files", "provides", "tools", "silences")
+    part = Asked(**{**dict.fromkeys(nothing, ()), "component": "app", "version": "", **more})
+    return replace(goal, lock=replace(goal.lock, asked=(*goal.lock.asked, part)))
+
+
+RELEASES: tuple[tuple[kinds.Kind, dict[str, Any], str], ...] = (
+    (kinds.SHORT, {"images": (Reference.parse("example.org/lost:1"),)}, "app needs the image example.org/lost:1"),
+    (kinds.SHORT, {"revealed": (Reference.parse("example.org/lost:1"),)}, "app needs the image example.org/lost:1"),
+    (kinds.SHORT, {"files": ("lost.tgz",)}, "app needs the file lost.tgz"),
+    (kinds.SKEW, {"provides": (("kubernetes", "1.36.3"), ("containerd", "1.7.29"))}, "containerd >=2.2.0"),
+    (
+        kinds.SILENCED,
+        {"silences": (Silence(image="example.org/lost:1", reason="a test"),)},
+        "example.org/lost:1: a test",
+    ),
+)
+
+
+@pytest.mark.parametrize(("kind", "asked", "found"), RELEASES)
+def test_a_release_that_was_forced_past_its_proof(
+    goal: Goal, kind: kinds.Kind, asked: dict[str, Any], found: str
+) -> None:
+    (only,) = findings(with_asked(goal, **asked), TWO)
+    assert (only.check, only.warning) == (kind.name, kind.warning)
+    assert found in only.found
+
+
+def test_a_skew_that_was_let_pass_is_said(goal: Goal) -> None:
+    provides = (("kubernetes", "1.36.3"), ("containerd", "1.7.29"))
+    silence = Silence(image="kubernetes/containerd", reason="backported")
+    (only,) = findings(with_asked(goal, provides=provides, silences=(silence,)), TWO)
+    assert (only.check, only.warning) == (kinds.SILENCED.name, True)
+
+
 def test_who_was_logged_in_does_not_cost_the_login(goal: Goal) -> None:
     text = TAKEN.replace("dnsmasq.service", "ssh.service")
     found = findings(goal, {**TWO, "n1": {"its ports and locks": text}})
@@ -355,7 +392,7 @@ def test_a_thousand_hosts_are_judged_in_a_second(folder: Path) -> None:
 
 
 def test_every_kind_has_a_case() -> None:
-    tried = {case[0].name for case in CASES} | {case[0].name for case in SHARED}
+    tried = {case[0].name for case in CASES} | {case[0].name for case in (*SHARED, *RELEASES)}
     tried |= {kinds.MTU_DIFFERS.name, kinds.CLOCK_HERE.name, kinds.TRUST.name, kinds.OLDER.name}
     assert tried == {kind.name for kind in kinds.ALL}
     assert len({kind.name for kind in kinds.ALL}) == len(kinds.ALL)

@@ -1,7 +1,7 @@
 import pytest
 
-from bundler.closure.skew import find_skew, parse_table, table
 from bundler.errors import InvalidDocument
+from bundler.model.skew import find_skew, parse_table, table
 
 DRIVER = {"nvidia-driver": "535.104.05", "kernel-headers": "6.1.0-28-amd64"}
 FITS = [
