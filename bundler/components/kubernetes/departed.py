@@ -76,7 +76,8 @@ nodes=$(kubectl --kubeconfig {ADMIN} --request-timeout=20s get nodes \\
   -o jsonpath='{{range .items[*]}}node {_LINE}{{"\\n"}}{{end}}' 2>/dev/null) || exit 0
 printf '%s\\n' "$members" | sed 's/^/member /'
 printf '%s\\n' "$nodes"
-etcd endpoint health --cluster 2>&1 | sed -n 's|^https://\\(.*\\):{CLIENT_PORT} is healthy.*|healthy \\1|p' | tr -d '[]'
+etcd --command-timeout=8s endpoint health --cluster 2>&1 | \\
+  sed -n 's|^https://\\(.*\\):{CLIENT_PORT} is healthy.*|healthy \\1|p' | tr -d '[]'
 """,
     reading=_view,
     bare=View(),

@@ -41,7 +41,7 @@ LASTING = f"""if ! grep -q -e {_ETCD_STATE} {_ETCD}; then
   sed 's/^\\( *- \\)--initial-cluster=.*/&\\n\\1{_ETCD_STATE}/' {_ETCD} > $new && chmod 600 $new || exit 1
   sync $new && mv -fT $new {_ETCD} || exit 1
 fi
-n=0; until pgrep -f -e '^etcd .*{_ETCD_STATE}' >/dev/null && \\
+n=0; until grep -lsz -x -e '--initial-cluster-state[=]existing' /proc/[0-9]*/cmdline >/dev/null && \\
   curl -sfk -m 5 -o /dev/null https://127.0.0.1:{API_PORT}/readyz
 do n=$((n+1)); [ $n -lt 150 ] || {{ echo "etcd does not come back" >&2; exit 1; }}; sleep 1; done
 """
@@ -101,9 +101,9 @@ def known(facts: HostFacts, name: str) -> Node | None:
         return None
 
 
-def ignored(goal: Goal, have: Node) -> str:
+def ignored(goal: Goal, have: Node, *more: str) -> str:
     """The argument by which kubeadm goes on where its checks would stop it."""
-    names = (*(_BEGUN if have.begun else ()), *(_CGROUP_V1 if settings_of(goal).cgroup_v1 else ()))
+    names = (*(_BEGUN if have.begun else ()), *(_CGROUP_V1 if settings_of(goal).cgroup_v1 else ()), *more)
     return f"--ignore-preflight-errors={','.join(names)}" if names else ""
 
 

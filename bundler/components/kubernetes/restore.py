@@ -13,7 +13,7 @@ from bundler.components.kubernetes.etcd import CLIENT, DATA, PEER_PORT, UTIL, To
 from bundler.components.kubernetes.nodes import NODE, STATE
 from bundler.components.kubernetes.pki import CONTROL_PLANE, NODES, control_planes
 from bundler.components.kubernetes.settings import API_PORT
-from bundler.components.kubernetes.snapshots import FOLDER, KEPT, path_of
+from bundler.components.kubernetes.snapshots import FOLDER, KEPT, SERVICE_UNIT, path_of
 from bundler.errors import NotReadable, Usage
 from bundler.hosts.base import Answer, Host, Script
 from bundler.hosts.transfer import send
@@ -280,7 +280,8 @@ class _Hosts(_Part):
 
 class _End(_Part):
     def actions(self, work: Work, facts: HostFacts) -> Iterator[Action]:
-        text = f"""rm -f {FOLDER}/restore-*.db
+        # A snapshot that was due meanwhile could not be taken.
+        text = f"""rm -f {FOLDER}/restore-*.db; systemctl reset-failed -q {SERVICE_UNIT} 2>/dev/null || :
 [ ! -f {STATE}/restore.begun ] || mv -fT {STATE}/restore.begun {STATE}/restore.ended && sync {STATE}
 """
         yield Run(name="note that etcd was restored", text=text, reason="it is the end")

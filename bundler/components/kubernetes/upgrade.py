@@ -24,6 +24,8 @@ _MANIFESTS, _KEPT = "/etc/kubernetes/manifests", f"{STATE}/manifests"
 _WAIT, _TIMEOUT = 240, 2400  # seconds: until it must be well, and for all of it where each pod takes its time
 # Kubelets are changed while their pods are elsewhere (window.py); addons are the cluster's, not a host's.
 _LEFT_OUT = "--skip-phases=addon,kubelet-config,post-upgrade"
+# It looks for a Corefile of its own making, though it is told to leave names alone.
+_DNS = ("CoreDNSUnsupportedPlugins", "CoreDNSMigration")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,9 +52,8 @@ class ControlPlane:
         yield Run(name=name, text=self._text(self._kubeadm(version, facts), version), timeout=_TIMEOUT, reason=reason)
 
     def _kubeadm(self, version: str, facts: HostFacts) -> str:
-        if self._is_first(version, facts):
-            return f"apply v{version} --yes {_LEFT_OUT} {ignored(self.goal, Node())}"
-        return f"node {_LEFT_OUT} {ignored(self.goal, Node())}"
+        verb = f"apply v{version} --yes" if self._is_first(version, facts) else "node"
+        return f"{verb} {_LEFT_OUT} {ignored(self.goal, Node(), *_DNS)}"
 
     def _is_first(self, version: str, facts: HostFacts) -> bool:
         """Whether the cluster comes to this version by this host: no other serves it, nor will before this one."""

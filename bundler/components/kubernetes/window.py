@@ -18,7 +18,7 @@ from bundler.components.kubernetes.runtime import BIN, CNI, RUNTIME_UNIT, versio
 from bundler.components.store.programs import Programs
 from bundler.hosts.base import STALE, Script
 from bundler.model.site import SiteHost
-from bundler.steps.actions import Action, Run, StartUnit
+from bundler.steps.actions import Action, InstallPackages, Run, StartUnit
 from bundler.steps.facts import STAMPS, Fact, HostFacts
 from bundler.steps.resources import File, Packages, Resource, Service
 from bundler.steps.step import Goal
@@ -27,6 +27,7 @@ _DRAIN, _READY, _BACK = 600, 300, 180  # seconds: until its pods are elsewhere, 
 _ENDS = 12  # times that a kubelet may end before it counts as one that does not run
 _ADMIN = "/run/bundle/admin.conf"
 _OWN = "/etc/kubernetes/kubelet.conf"  # by which a host may read itself, and say whether it takes pods
+_RUNC = "runc"  # the one of them that some releases have as a package
 _PROGRAMS = (*(f"{BIN}/{name}" for name in ("kubelet", "containerd*", "ctr", "runc")), f"{CNI}/*")
 _FILES = (
     "/etc/containerd/config.toml",
@@ -58,9 +59,11 @@ class Window:
         return (NODE, *(fact for resource in self.resources for fact in resource.asks()))
 
     def moves(self, facts: HostFacts) -> bool:
-        """Whether programs become others, so that pods have to be elsewhere for a while."""
-        programs = [each for each in self.resources if isinstance(each, Programs | Packages)]
-        return facts[NODE].joined and any(True for each in programs for _ in each.wanted(facts))
+        """Whether what runs pods becomes another, so that they have to be elsewhere for a while."""
+        programs = (action for each in self.resources if isinstance(each, Programs) for action in each.wanted(facts))
+        packages = (action for each in self.resources if isinstance(each, Packages) for action in each.wanted(facts))
+        names = {name for each in packages if isinstance(each, InstallPackages) for name, _ in each.packages}
+        return facts[NODE].joined and (any(True for _ in programs) or _RUNC in names)
 
     def changes(self, facts: HostFacts) -> bool:
         """Whether it will run something else, or does since a run that was cut off. What only has to be started is not
