@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from tests.clusters import Cluster
 
 Strike = Callable[[Cluster, int], None]
-DNS, CACHE, FLANNEL = "k8s-app=kube-dns", "app.kubernetes.io/name=cluster-dns-cache", "app=flannel"
+DNS, CACHE = "k8s-app=kube-dns", "app.kubernetes.io/name=cluster-dns-cache"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,9 +27,11 @@ def kill_unit(cluster: Cluster, node: str, unit: str, whom: str) -> None:
 
 
 def kill_container(cluster: Cluster, labels: str, number: int) -> None:
-    """The process of one of these pods' first container."""
-    pods = sorted(cluster.pods(labels).items())
-    node, pod = pods[number % len(pods)]
+    """The process of one of these pods' first container, on a worker where there is such a one."""
+    pods = cluster.pods(labels)
+    nodes = [node for node in sorted(pods) if node in cluster.workers] or sorted(pods)
+    node = nodes[number % len(nodes)]
+    pod = pods[node]
     identity = pod["status"]["containerStatuses"][0]["containerID"].rpartition("/")[2]
     cluster.lab.run(node, f"kill -9 $(ctr -n k8s.io tasks ls | awk '$1 == \"{identity}\" {{ print $2 }}')")
 
@@ -65,7 +67,7 @@ PROCESSES = (
     Fault(name="coredns", strike=lambda cluster, number: kill_container(cluster, DNS, number)),
     Fault(
         name="coredns, a host's cache",
-        strike=lambda cluster, number: kill_container(cluster, CACHE, number + len(cluster.control)),
+        strike=lambda cluster, number: kill_container(cluster, CACHE, number),
     ),
     Fault(
         name="flanneld",

@@ -1,6 +1,7 @@
 """A cluster on a lab of nodes: what site.yaml says of it, and how to ask it."""
 
 import json
+import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -85,15 +86,18 @@ class Cluster:
     def unwell(self) -> list[str]:
         """Hosts and pods that are not ready, as the cluster says."""
         found = [f"node {node['metadata']['name']}" for node in self.get("nodes") if not is_ready(node)]
-        pods = self.get("pods -A")
-        found += [f"pod {pod['metadata']['name']}" for pod in pods if not is_ready(pod)]
-        return found
+        over = ("Succeeded", "Failed")  # which stay so
+        pods = [pod for pod in self.get("pods -A") if pod["status"]["phase"] not in over]
+        return [*found, *(f"pod {pod['metadata']['name']}" for pod in pods if not is_ready(pod))]
 
     def await_well(self, *, within: float = 300) -> None:
         found: list[str] = ["it was not asked"]
 
         def well() -> bool:
-            found[:] = self.unwell()
+            try:
+                found[:] = self.unwell()
+            except (AssertionError, subprocess.TimeoutExpired) as error:
+                found[:] = [str(error)]
             return not found
 
         try:

@@ -25,7 +25,7 @@ RATES = (250, 500, 1000, 2000, 4000, 8000, 16000) if LONG else (250,)  # questio
 # The others are for --long.
 SAMPLE = ("etcd that leads", "coredns", "kube-apiserver where the address is")
 APART = ("service", "ingress", "cluster-ip", "dns-cache-known", "dns-cache-new", "dns-service-known", "dns-service-new")
-BOUND = 120  # seconds: no interruption is as long, unless something is broken
+BOUND = 240  # seconds: no interruption is as long, unless something is broken
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
