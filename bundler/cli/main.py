@@ -33,6 +33,11 @@ _COMMANDS = {
     "logs": ("bundler.cli.operate", "Show the journals of a component's services."),
     "support-bundle": ("bundler.cli.support", "Gather what support needs into one file, without secrets."),
     "watch": ("bundler.cli.watch", "Mend this site host when something on it fails."),
+    "releases": ("bundler.cli.generations", "List the releases that a site keeps."),
+    "rollback": ("bundler.cli.generations", "Return to the release before."),
+    "pin": ("bundler.cli.generations", "Keep a release, however old it gets."),
+    "gc": ("bundler.cli.generations", "Give back the disk that old releases take."),
+    "history": ("bundler.cli.generations", "Show what happened on a site, and why."),
     "serve": ("bundler.cli.site", "Serve an installed site: PyPI, apt, images, charts, files."),
     "push": ("bundler.cli.push", "Push a bundle to a registry that the site has already."),
     "completion": ("bundler.cli.completion", "Print the completion script of a shell."),
@@ -88,7 +93,7 @@ def main(arguments: list[str] | None = None) -> int:
         return error.exit_code
     except (KeyboardInterrupt, click.Abort):
         started = (sys.argv[1:] if arguments is None else arguments)[:1]
-        resumed = started in (["create"], ["install"], ["push"], ["apply"], ["uninstall"])
+        resumed = started in (["create"], ["install"], ["push"], ["apply"], ["uninstall"], ["gc"])
         click.echo(f"interrupted{'; the same command goes on where it stopped' if resumed else ''}", err=True)
         return 130
     except SystemExit as error:
