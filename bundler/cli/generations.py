@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from bundler.cli.options import PATH, json_option, quiet_option
+from bundler.cli.options import PATH, check_reason, json_option, quiet_option
 from bundler.cli.progress import human
-from bundler.errors import BundleError, Usage
+from bundler.errors import BundleError
 
 if TYPE_CHECKING:
     from bundler.site.kept import Kept
@@ -31,17 +31,6 @@ def _kept_names(ctx: click.Context, _: click.Parameter, incomplete: str) -> list
     except (BundleError, OSError):
         return []
     return [each.short for each in found if each.short.startswith(incomplete)]
-
-
-def check_reason(text: str) -> str:
-    """Raises Usage."""
-    from bundler.errors import Malformed
-    from bundler.model.renewal import check_reason as check
-
-    try:
-        return check(text.strip())
-    except Malformed as error:
-        raise Usage(message=f"--reason: found {error.found}, expected {error.expected}") from None
 
 
 @click.command()

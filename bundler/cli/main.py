@@ -11,7 +11,7 @@ from bundler.errors import BundleError
 
 # name: (module, one line for the overview). The overview needs no import of a command's module.
 _COMMANDS = {
-    "keys": ("bundler.cli.signing", "Make the keys that sign bundles."),
+    "keys": ("bundler.cli.signing", "Make the keys that sign bundles; replace and revoke them."),
     "catalog": ("bundler.cli.catalog", "List components and profiles; explain one of them."),
     "lock": ("bundler.cli.build", "Resolve a profile to a lock: every blob by digest and size."),
     "check": ("bundler.cli.check", "Prove that a lock or a bundle comes up short of nothing."),
@@ -37,7 +37,9 @@ _COMMANDS = {
     "rollback": ("bundler.cli.generations", "Return to the release before."),
     "pin": ("bundler.cli.generations", "Keep a release, however old it gets."),
     "gc": ("bundler.cli.generations", "Give back the disk that old releases take."),
+    "scrub": ("bundler.cli.scrub", "Prove a site's store, and mend what is damaged."),
     "history": ("bundler.cli.generations", "Show what happened on a site, and why."),
+    "trust": ("bundler.cli.trust", "Show whom a site trusts; take over a rotation or revocation."),
     "serve": ("bundler.cli.site", "Serve an installed site: PyPI, apt, images, charts, files."),
     "push": ("bundler.cli.push", "Push a bundle to a registry that the site has already."),
     "completion": ("bundler.cli.completion", "Print the completion script of a shell."),

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from bundler.cli.deploy import apply_options, deploy
-from bundler.cli.options import PATH, json_option, quiet_option, threshold_option, trust_option
+from bundler.cli.options import PATH, check_reason, json_option, quiet_option, threshold_option, trust_option
 from bundler.cli.progress import human, progress_of
 from bundler.errors import Malformed, Usage
 
@@ -73,8 +73,6 @@ def install(
 
 def _downgrade(allowed: bool, reason: str) -> str:
     """Why an older release is taken, or nothing. Raises Usage."""
-    from bundler.cli.generations import check_reason
-
     reason = check_reason(reason)
     if allowed != bool(reason):
         raise Usage(message="--allow-downgrade and --reason TEXT go together")

@@ -1,4 +1,4 @@
-"""A site's kept releases, and its trust over time. Exit codes 110-119."""
+"""A site's kept releases, and its trust over time. Exit codes 115-124."""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -18,7 +18,7 @@ def _blob_lines(blobs: tuple[tuple[str, tuple[str, ...]], ...]) -> str:
 class NoSuchRelease(BundleError):
     """A release that the site does not keep, or a name that means several."""
 
-    exit_code: ClassVar[int] = 110
+    exit_code: ClassVar[int] = 115
     root: str
     wanted: str
     kept: tuple[str, ...]
@@ -40,7 +40,7 @@ class NoSuchRelease(BundleError):
 class NothingBefore(BundleError):
     """No release that was in use before the present one is kept."""
 
-    exit_code: ClassVar[int] = 111
+    exit_code: ClassVar[int] = 116
     root: str
     release: str
     kept: tuple[str, ...]
@@ -62,7 +62,7 @@ class NothingBefore(BundleError):
 class ReleaseIncomplete(BundleError):
     """A kept release whose blobs are not all in the store; each with the artifacts it belongs to."""
 
-    exit_code: ClassVar[int] = 112
+    exit_code: ClassVar[int] = 117
     root: str
     release: str
     missing: tuple[tuple[str, tuple[str, ...]], ...]
@@ -85,7 +85,7 @@ class ReleaseIncomplete(BundleError):
 class StillRotten(BundleError):
     """Blobs of the store that are damaged or gone, and that nothing given could repair; each with its artifacts."""
 
-    exit_code: ClassVar[int] = 113
+    exit_code: ClassVar[int] = 118
     root: str
     rotten: tuple[tuple[str, tuple[str, ...]], ...]
     missing: tuple[tuple[str, tuple[str, ...]], ...]
@@ -108,7 +108,7 @@ class StillRotten(BundleError):
 class RevokedKey(BundleError):
     """Signatures that would be enough, if keys of them had not been revoked."""
 
-    exit_code: ClassVar[int] = 114
+    exit_code: ClassVar[int] = 119
     what: str
     revoked: tuple[str, ...]
     good: tuple[str, ...]
@@ -131,7 +131,7 @@ class RevokedKey(BundleError):
 class TrustExpired(BundleError):
     """The date until which the site trusts its keys for new releases has passed, by the site's own clock."""
 
-    exit_code: ClassVar[int] = 115
+    exit_code: ClassVar[int] = 120
     expired: str
     now: str
 
@@ -150,7 +150,7 @@ class TrustExpired(BundleError):
 class StaleTrust(BundleError):
     """A rotation that is older than the last one this site applied: once replaced, keys do not come back by it."""
 
-    exit_code: ClassVar[int] = 116
+    exit_code: ClassVar[int] = 121
     path: str
     issued: str
     applied: str
@@ -168,7 +168,7 @@ class StaleTrust(BundleError):
 class TrustRefused(BundleError):
     """A rotation or revocation that would leave the site without enough keys, or with a revoked one."""
 
-    exit_code: ClassVar[int] = 117
+    exit_code: ClassVar[int] = 122
     path: str
     why: str
 

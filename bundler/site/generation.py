@@ -91,6 +91,10 @@ def build(
 
 
 def _replace(folder: Path, half: Path) -> None:
+    """The new one under the name, the old one gone; where the system can, in one step, for it may be in use."""
+    if folder.exists() and files.exchange(half, folder):
+        shutil.rmtree(half, ignore_errors=True)
+        return
     broken = folder.with_name(BROKEN)
     shutil.rmtree(broken, ignore_errors=True)
     if folder.exists():

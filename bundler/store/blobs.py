@@ -10,7 +10,7 @@ import os
 import re
 import shutil
 import stat
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from bundler.errors import StaleLink, StoreDamaged, WrongBytes
@@ -93,6 +93,16 @@ class BlobStore:
 
     def incoming(self, digest: Digest, size: int) -> "Incoming":
         return Incoming(self, digest, self._incoming / digest.hex, begun=self.begun(digest, size))
+
+    def bring(self, digest: Digest, size: int, stream: Callable[[Callable[[memoryview], object]], None]) -> None:
+        """One blob from a stream of its bytes, from the beginning; all else that is on its way here stays."""
+        with files.writing(self.folder, missing=size):
+            self._incoming.mkdir(parents=True, exist_ok=True)
+            self.path(digest).parent.mkdir(parents=True, exist_ok=True)
+            with Incoming(self, digest, self._incoming / digest.hex, begun=0) as incoming:
+                stream(incoming.write)
+                incoming.publish()
+            files.sync_directory(self.path(digest).parent)
 
     def settle(self) -> None:
         """Make all names published so far survive a power cut."""

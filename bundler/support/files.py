@@ -12,6 +12,7 @@ from pathlib import Path
 from bundler.errors import Busy, CannotWrite, DiskFull, NotReadable
 
 _FALLOC_FL_KEEP_SIZE = 1
+_AT_FDCWD, _RENAME_EXCHANGE = -100, 2
 
 
 def read_file(path: Path, *, limit: int) -> bytes:
@@ -147,6 +148,14 @@ def sync_filesystem(path: Path) -> None:
             raise OSError(code, os.strerror(code), str(path))
     finally:
         os.close(descriptor)
+
+
+def exchange(one: Path, other: Path) -> bool:
+    """Let two existing paths change their places in one step (renameat2(2)); False where the system cannot."""
+    renameat2 = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
+    if renameat2 is None:
+        return False
+    return bool(renameat2(_AT_FDCWD, os.fsencode(one), _AT_FDCWD, os.fsencode(other), _RENAME_EXCHANGE) == 0)
 
 
 def reserve(descriptor: int, size: int) -> None:
