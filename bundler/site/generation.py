@@ -83,11 +83,18 @@ def build(
             _fill(half, accepted, data, store, front)
             files.sync_filesystem(half)
             _replace(folder, half)
+        clear_halves(folder)
         if previous is not None and previous != folder:
             carry_over(previous, folder)
         sign_apt(folder, _apt_key(root), date)
         files.sync_filesystem(folder)
     return folder
+
+
+def clear_halves(folder: Path) -> None:
+    """What a killed process left half written in a whole generation: of what is signed anew, and of what is carried."""
+    for place in (folder, *folder.glob("apt/*"), *folder.glob("apt/*/dists/*")):
+        files.clear_halves(place)
 
 
 def _replace(folder: Path, half: Path) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from bundler.errors import DiskFull
 from bundler.model.digest import Digest
-from bundler.site.generation import BROKEN, GENERATIONS, HALF
+from bundler.site.generation import BROKEN, GENERATIONS, HALF, clear_halves
 from bundler.site.kept import Kept
 from bundler.store.blobs import BlobStore
 from bundler.support import files
@@ -28,6 +28,7 @@ class Sweep:
     """What goes: generations, leftovers of killed work, carried paths that lead to none of the kept generations, blobs,
     and beginnings of blobs. `freed` is what the disk gets back, in bytes."""
 
+    stay: tuple[Kept, ...]
     drop: tuple[Kept, ...]
     leftovers: tuple[Path, ...]
     carried: tuple[tuple[Path, tuple[str, ...]], ...]
@@ -51,6 +52,7 @@ def plan(root: Path, stay: Sequence[Kept], drop: Sequence[Kept], *, also: Set[Di
     beginnings = tuple(sorted(path for path in store.beginnings() if path.name not in {each.hex for each in begun}))
     sizes = (_size(path) for path in (*(store.path(digest) for digest in blobs), *beginnings))
     return Sweep(
+        stay=tuple(stay),
         drop=tuple(drop),
         leftovers=tuple(_leftovers(root)),
         carried=carried,
@@ -79,6 +81,8 @@ def sweep(root: Path, what: Sweep) -> None:
             store.path(digest).unlink(missing_ok=True)
         for path in what.begun:
             _remove(path)
+    for each in what.stay:
+        clear_halves(each.folder)
     for folder, paths in what.carried:
         with contextlib.suppress(DiskFull):  # the next sweep does it
             carry.uncarry(folder, paths)

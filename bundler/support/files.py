@@ -5,12 +5,14 @@ import ctypes
 import errno
 import fcntl
 import os
+import re
 import secrets
 from collections.abc import Iterator
 from pathlib import Path
 
 from bundler.errors import Busy, CannotWrite, DiskFull, NotReadable
 
+_HALF = re.compile(r"\..+\.[0-9a-f]{16}\.new")
 _FALLOC_FL_KEEP_SIZE = 1
 _AT_FDCWD, _RENAME_EXCHANGE = -100, 2
 
@@ -59,6 +61,15 @@ def write_file(path: Path, data: bytes, *, mode: int = 0o644) -> None:
         with _new_file(beside, data, mode):
             beside.rename(path)
         sync_directory(path.parent)
+
+
+def clear_halves(folder: Path) -> None:
+    """Take away what `write_file` left in a folder when it was killed. Only where no other writes: under a lock.
+    Raises CannotWrite."""
+    with writing(folder):
+        for path in folder.glob(".*.new"):
+            if _HALF.fullmatch(path.name):
+                path.unlink(missing_ok=True)
 
 
 def create_file(path: Path, data: bytes, *, mode: int) -> None:

@@ -44,6 +44,7 @@ def gc(root: Path, *, keep: int, running: Iterable[Path] = (), abandon: bool = F
         if abandon:
             fronts.end(root)
         sweep.sweep(root, done.what)
+        files.clear_halves(root / "state")
     return done
 
 
