@@ -3,6 +3,7 @@
 import contextlib
 import os
 import shutil
+import subprocess
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -53,6 +54,23 @@ def releases(folder: Path) -> dict[str, TinyBundle]:
 def put(made: TinyBundle, root: Path, *, downgrade: str = "") -> bool:
     done = install(made.path, root, keys=made.publics, threshold=None, jobs=1, progress=Silent(), downgrade=downgrade)
     return done.changed
+
+
+def copy(site: Path, to: Path) -> None:
+    """With its hard links and times."""
+    subprocess.run(["cp", "-a", site, to], check=True)
+
+
+def rot(root: Path, digest: Digest, *, at: int = 5) -> None:
+    """One byte of a blob is another one from now on, under all its names."""
+    path = BlobStore(root).path(digest)
+    path.chmod(0o644)
+    with path.open("r+b") as file:
+        file.seek(at)
+        byte = file.read(1)
+        file.seek(at)
+        file.write(bytes([byte[0] ^ 1]))
+    path.chmod(0o444)
 
 
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
