@@ -12,7 +12,7 @@ from bundler.site import fronts, generation, retention, sweep
 from bundler.site.kept import Kept, statement_at, unfinished
 from bundler.site.retention import Wanted
 from bundler.support import files
-from bundler.workflows.releases import Site, look
+from bundler.workflows.releases import Site, changing, look
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,7 +39,7 @@ def gc(root: Path, *, keep: int, running: Iterable[Path] = (), abandon: bool = F
     Raises NotASite, StateDamaged, StoreDamaged, NotReadable, InvalidDocument, CannotWrite, Busy.
     """
     digests = digests_of(running)
-    with files.exclusive(root / ".lock", what=str(root)):
+    with changing(root):
         done = _plan(look(root), keep, digests, abandon)
         if abandon:
             fronts.end(root)

@@ -1,7 +1,8 @@
 """`bundle releases`, `bundle pin`, `bundle history`: what a site keeps, and how it came to that."""
 
+import contextlib
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -59,11 +60,23 @@ class Releases:
         return self.site.state.releases
 
 
-def look(root: Path) -> Site:
-    """Raises NotASite, StateDamaged, StoreDamaged, NotReadable."""
-    state = read_state(root)
+@contextlib.contextmanager
+def changing(root: Path) -> Iterator[None]:
+    """The root's lock. What is no site gets not even that file. Raises NotASite, Busy."""
+    _check_site(root)
+    with files.exclusive(root / ".lock", what=str(root)):
+        yield
+
+
+def _check_site(root: Path) -> None:
     if not (root / generation.GENERATIONS).is_dir():
         raise NotASite(root=str(root), why="nothing was ever installed there")
+
+
+def look(root: Path) -> Site:
+    """Raises NotASite, StateDamaged, StoreDamaged, NotReadable."""
+    _check_site(root)
+    state = read_state(root)
     found = kept(root)
     return Site(root=root, state=state, found=found, serving=in_use(root, found))
 
@@ -102,7 +115,7 @@ def pin(root: Path, text: str, *, remove: bool) -> tuple[Kept, bool]:
     Raises NoSuchRelease, NotASite, Busy.
     """
     one = choose(root, look(root).found, text)
-    with files.exclusive(root / ".lock", what=str(root)):
+    with changing(root):
         state = read_state(root)
         there = {each.name for each in kept(root)}
         pins = ({*state.pins} & there) - {one.name} | (set() if remove else {one.name})

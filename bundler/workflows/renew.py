@@ -19,6 +19,7 @@ from bundler.site import history
 from bundler.site.history import REVOKE, ROTATE, Event
 from bundler.site.state import SiteState, read_state, write_state
 from bundler.support import clock, files
+from bundler.workflows.releases import changing
 
 _LIMIT = 1 << 20
 _SIGNATURE = re.compile(r"(ed25519-[0-9a-f]{64})\.sig")
@@ -62,7 +63,7 @@ def apply(path: Path, root: Path, *, dry_run: bool = False) -> Renewed:
     """
     data = files.read_file(path, limit=_LIMIT)
     signed = Signed(path=str(path), statement=data, inside=(), beside=_beside(path))
-    with files.exclusive(root / ".lock", what=str(root)):
+    with changing(root):
         state, trust = trusting(root)
         known = history.accepted(state.history, Digest.of(data))
         if known is not None and known.what in (ROTATE, REVOKE):

@@ -14,8 +14,8 @@ from bundler.site.history import ROLLBACK, Event
 from bundler.site.kept import Kept, check_complete, choose, judge_again
 from bundler.site.state import write_state
 from bundler.store.blobs import BlobStore
-from bundler.support import clock, files
-from bundler.workflows.releases import Site, look
+from bundler.support import clock
+from bundler.workflows.releases import Site, changing, look
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,7 +49,7 @@ def rollback(root: Path, wanted: str | None, *, reason: str = "") -> Change:
     The old one serves until the one rename. The highest release of each line stays as it is: what was left can be
     installed again, and nothing older than it from outside.
     """
-    with files.exclusive(root / ".lock", what=str(root)):
+    with changing(root):
         site = look(root)
         change = _plan(site, wanted)
         if not change.nothing:

@@ -27,7 +27,7 @@ from bundler.support.progress import Progress
 from bundler.verify.check import hash_body, layout_of, thread_buffer
 from bundler.views.promised import promises
 from bundler.views.registry import data_path
-from bundler.workflows.releases import Site, look
+from bundler.workflows.releases import Site, changing, look
 
 _PATIENCE = 600.0  # seconds to wait for an installation, when there is something to mend
 _VIEW = "a view"
@@ -75,7 +75,7 @@ def scrub(root: Path, *, sources: Sequence[Path], jobs: int, rate: int, progress
     source the errors of trust and of bundles, before anything is read.
     """
     with contextlib.ExitStack() as stack:
-        with files.exclusive(root / ".lock", what=str(root)):
+        with changing(root):
             site, store = _look(root), BlobStore(root)
             sizes = {digest: _size(store.path(digest)) for digest in store.digests()}
         bundles = [_Bundle(stack.enter_context(BundleFile(path)), site.state) for path in sources]
@@ -298,7 +298,7 @@ def _turn(root: Path) -> Iterator[None]:
     with contextlib.ExitStack() as stack:
         while True:
             try:
-                stack.enter_context(files.exclusive(root / ".lock", what=str(root)))
+                stack.enter_context(changing(root))
                 break
             except Busy:
                 if clock.monotonic() > until:

@@ -1,7 +1,7 @@
 """What a site keeps: back to it, down to it, away with it; and what each of these is refused for."""
 
+import io
 import json
-import os
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -177,10 +177,11 @@ def test_a_site_of_an_earlier_version(root: Path) -> None:
 
 
 def test_no_site(tmp_path: Path) -> None:
-    for run in (lambda: rollback(tmp_path, None), lambda: releases(tmp_path), lambda: history_of(tmp_path)):
-        with pytest.raises(NotASite):
-            run()
-    assert [path.name for path in tmp_path.iterdir()] in ([], [".lock"])
+    for root in (tmp_path, tmp_path / "none"):
+        for run in (rollback, releases, history_of, gc):
+            with pytest.raises(NotASite):
+                run(root, **{rollback: {"wanted": None}, gc: {"keep": 1}}.get(run, {}))  # type: ignore[operator, call-overload]
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_one_at_a_time(root: Path) -> None:
@@ -378,7 +379,7 @@ def test_the_commands(root: Path, capsys: pytest.CaptureFixture[str], monkeypatc
     at = ["--root", str(root)]
     assert main(["rollback", *at, "--dry-run", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["changed"] is False
-    monkeypatch.setattr("sys.stdin", open(os.devnull))  # noqa: SIM115
+    monkeypatch.setattr("sys.stdin", io.StringIO())
     assert main(["rollback", *at]) == 130, "nobody says yes"
     assert serving(root) == "tiny-3"
     assert main(["rollback", *at, "--yes", "--json"]) == 0
