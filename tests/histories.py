@@ -4,7 +4,7 @@ import contextlib
 import os
 import shutil
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,8 +30,11 @@ from tests.content import make_deb, make_wheel
 NUMBERS = (1, 2, 3)
 
 
-def release(folder: Path, number: int, *, line: str = "tiny", **facts: Any) -> TinyBundle:
+def release(
+    folder: Path, number: int, *, line: str = "tiny", more: Mapping[str, bytes] | None = None, **facts: Any
+) -> TinyBundle:
     """Release `number` of a line: a wheel, a package and a file of its own, one of every second, the rest shared."""
+    own = {f"{line}-{number}": f"{line} {number} ".encode() * 900, "half": bytes([number % 2]) * 6000}
     return tiny_bundle(
         folder,
         name=f"{line}-{number}.bundle",
@@ -40,7 +43,7 @@ def release(folder: Path, number: int, *, line: str = "tiny", **facts: Any) -> T
         images={},
         wheels=(make_wheel("tiny", f"{number}.0"),),
         debs=(make_deb("hello", f"1:2.{number}-1", "amd64"),),
-        files={**FILES, f"{line}-{number}": f"{line} {number} ".encode() * 900, "half": bytes([number % 2]) * 6000},
+        files={**FILES, **own, **(more or {})},
         **facts,
     )
 

@@ -39,7 +39,7 @@ def made(workshop: Workshop) -> list[TinyBundle]:
     chance, found = random.Random(7), []
     for number in (1, 2, 3):
         own = {f"own-{number}-{at}": chance.randbytes(60_000) for at in range(100)}
-        found.append(histories.release(workshop.folder, number, files=own))
+        found.append(histories.release(workshop.folder, number, more=own))
     return found
 
 
@@ -87,7 +87,7 @@ def test_a_full_disk(workshop: Workshop, made: list[TinyBundle], tmp_path: Path,
         assert "DiskFull" in said
         assert (root / "current").readlink() == before
         check_always(root)
-        fourth = histories.release(tmp_path, 4, files={"own-4": random.Random(4).randbytes(3 * MB)})
+        fourth = histories.release(tmp_path, 4, more={"own-4": random.Random(4).randbytes(3 * MB)})
         said = workshop.run("install", str(fourth.path), "--root", str(root), "-q", code=50)
         assert "bundle gc --root" in said
         facts = json.loads(workshop.run("gc", "--root", str(root), "--keep", "2", "--json"))
