@@ -176,7 +176,17 @@ def test_clients_notice_nothing(workshop: Workshop, start: Path, tmp_path: Path)
             workshop.run("rollback", name, "--root", str(root), "--yes")
         workshop.run("gc", "--root", str(root), "--keep", "2")
         wheel = tmp_path / "wheel"
-        pip = [sys.executable, "-m", "pip", "download", "--no-deps", "--index-url", f"{url}/pypi/simple/", "-d", wheel]
+        pip = [
+            sys.executable,
+            "-m",
+            "pip",
+            "download",
+            "--no-deps",
+            "--index-url",
+            f"{url}/pypi/simple/",
+            "-d",
+            str(wheel),
+        ]
         done = subprocess.run([*pip, "tiny", "-q", "--disable-pip-version-check"], capture_output=True, text=True)
     assert reader.failed == [], reader.failed[:5]
     assert done.returncode == 0, done.stderr

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from bundler.errors import NoSuchRelease
 from bundler.site.kept import unfinished
+from bundler.workflows.gc import gc
 from tests import histories
 from tests.bundles import TinyBundle
 from tests.campaigns import tree_of
@@ -70,8 +71,8 @@ def test_any_history(
                 check_swept(root)
             assert serving(root) == serving(calm)
             assert all(highest(root)[line] >= number for line, number in before.items())
-        histories.gc(root, keep=1)
-        histories.gc(calm, keep=1)
+        gc(root, keep=1)
+        gc(calm, keep=1)
         check_swept(root)
         assert tree_of(root) == tree_of(calm)
     shutil.rmtree(folder)

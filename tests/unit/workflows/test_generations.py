@@ -4,6 +4,7 @@ import io
 import json
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -178,9 +179,10 @@ def test_a_site_of_an_earlier_version(root: Path) -> None:
 
 def test_no_site(tmp_path: Path) -> None:
     for root in (tmp_path, tmp_path / "none"):
-        for run in (rollback, releases, history_of, gc):
+        runs = (partial(rollback, root, None), partial(releases, root), partial(history_of, root))
+        for run in (*runs, partial(gc, root, keep=1)):
             with pytest.raises(NotASite):
-                run(root, **{rollback: {"wanted": None}, gc: {"keep": 1}}.get(run, {}))  # type: ignore[operator, call-overload]
+                run()
     assert list(tmp_path.iterdir()) == []
 
 

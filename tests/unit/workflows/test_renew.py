@@ -3,6 +3,7 @@
 import json
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -21,7 +22,7 @@ from tests.bundles import ALICE, BOB, CAROL, TinyBundle, tiny_bundle
 from tests.histories import put, serving
 
 NAMES = {"alice": ALICE, "bob": BOB, "carol": CAROL}
-SMALL = {"images": {}, "debs": ()}
+SMALL: dict[str, Any] = {"images": {}, "debs": ()}
 
 
 @pytest.fixture(autouse=True)
@@ -44,7 +45,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def signed(folder: Path, number: int, *keys: SigningKey) -> TinyBundle:
     files = {"a": f"{number}".encode()}
-    return tiny_bundle(folder, name=f"{number}.bundle", number=number, keys=keys, files=files, **SMALL)  # type: ignore[arg-type]
+    return tiny_bundle(folder, name=f"{number}.bundle", number=number, keys=keys, files=files, **SMALL)
 
 
 def bring(made: TinyBundle, root: Path) -> bool:

@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -15,8 +16,9 @@ from bundler.site import generation
 from bundler.site.kept import kept
 from bundler.store import proof
 from bundler.store.blobs import BlobStore
-from bundler.support import files
+from bundler.support import clock, files, parallel
 from bundler.support.progress import Silent
+from bundler.workflows.gc import gc
 from bundler.workflows.scrub import Scrubbed, scrub
 from tests import histories
 from tests.bundles import BOB, FILES, TinyBundle, tiny_bundle
@@ -108,7 +110,7 @@ def test_gone_everywhere(root: Path, made: tuple[TinyBundle, TinyBundle]) -> Non
     done = run(root, made[0])
     assert (done.failure, done.views) == (None, ("tiny-1", "tiny-2"))
     check_always(root)
-    histories.gc(root, keep=2)
+    gc(root, keep=2)
     check_swept(root)
 
 
@@ -205,7 +207,12 @@ def test_only_what_differs_is_written(root: Path, monkeypatch: pytest.MonkeyPatc
 
     monkeypatch.setattr(files, "write_at", write_at)
     pieces = [FILES["model.bin"][at : at + 4096] for at in range(0, len(FILES["model.bin"]), 4096)]
-    proof.write_right(path, len(FILES["model.bin"]), lambda take: [take(memoryview(piece)) for piece in pieces])  # type: ignore[arg-type, return-value]
+
+    def stream(take: Callable[[memoryview], object]) -> None:
+        for piece in pieces:
+            take(memoryview(piece))
+
+    proof.write_right(path, len(FILES["model.bin"]), stream)
     assert written == [70_000 // 4096 * 4096]
     assert path.read_bytes() == FILES["model.bin"]
     assert path.stat().st_mode & 0o777 == 0o444
@@ -214,8 +221,8 @@ def test_only_what_differs_is_written(root: Path, monkeypatch: pytest.MonkeyPatc
 def test_the_rate(monkeypatch: pytest.MonkeyPatch) -> None:
     """Of pauses, not of time: 10 MB at 5 MB a second are two seconds in all."""
     paused: list[float] = []
-    monkeypatch.setattr(proof.clock, "monotonic", lambda: 100.0 + sum(paused))
-    monkeypatch.setattr(proof.parallel, "pause", lambda seconds: paused.append(max(0, seconds)))
+    monkeypatch.setattr(clock, "monotonic", lambda: 100.0 + sum(paused))
+    monkeypatch.setattr(parallel, "pause", lambda seconds: paused.append(max(0, seconds)))
     pace = proof.Pace(5_000_000)
     for _ in range(10):
         pace.take(1_000_000)
