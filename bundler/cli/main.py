@@ -11,7 +11,7 @@ from bundler.errors import BundleError
 
 # name: (module, one line for the overview). The overview needs no import of a command's module.
 _COMMANDS = {
-    "keys": ("bundler.cli.signing", "Make the keys that sign bundles."),
+    "keys": ("bundler.cli.signing", "Make the keys that sign bundles; replace and revoke them."),
     "catalog": ("bundler.cli.catalog", "List components and profiles; explain one of them."),
     "lock": ("bundler.cli.build", "Resolve a profile to a lock: every blob by digest and size."),
     "check": ("bundler.cli.check", "Prove that a lock or a bundle comes up short of nothing."),
@@ -34,6 +34,13 @@ _COMMANDS = {
     "logs": ("bundler.cli.operate", "Show the journals of a component's services."),
     "support-bundle": ("bundler.cli.support", "Gather what support needs into one file, without secrets."),
     "watch": ("bundler.cli.watch", "Mend this site host when something on it fails."),
+    "releases": ("bundler.cli.generations", "List the releases that a site keeps."),
+    "rollback": ("bundler.cli.generations", "Return to the release before."),
+    "pin": ("bundler.cli.generations", "Keep a release, however old it gets."),
+    "gc": ("bundler.cli.generations", "Give back the disk that old releases take."),
+    "scrub": ("bundler.cli.scrub", "Prove a site's store, and mend what is damaged."),
+    "history": ("bundler.cli.generations", "Show what happened on a site, and why."),
+    "trust": ("bundler.cli.trust", "Show whom a site trusts; take over a rotation or revocation."),
     "serve": ("bundler.cli.site", "Serve an installed site: PyPI, apt, images, charts, files."),
     "push": ("bundler.cli.push", "Push a bundle to a registry that the site has already."),
     "completion": ("bundler.cli.completion", "Print the completion script of a shell."),
@@ -89,7 +96,7 @@ def main(arguments: list[str] | None = None) -> int:
         return error.exit_code
     except (KeyboardInterrupt, click.Abort):
         started = (sys.argv[1:] if arguments is None else arguments)[:1]
-        resumed = started in (["create"], ["install"], ["push"], ["apply"], ["uninstall"], ["restore"])
+        resumed = started in (["create"], ["install"], ["push"], ["apply"], ["uninstall"], ["restore"], ["gc"])
         click.echo(f"interrupted{'; the same command goes on where it stopped' if resumed else ''}", err=True)
         return 130
     except SystemExit as error:

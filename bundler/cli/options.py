@@ -165,3 +165,13 @@ def passphrase_from(file: Path | None, *, prompt: str, confirm: bool = False) ->
         return answer.encode() or None
 
     return ask
+
+
+def check_reason(text: str) -> str:
+    """One line of words for a site's history. Raises Usage."""
+    from bundler.model.renewal import check_reason as check
+
+    try:
+        return check(text.strip())
+    except Malformed as error:
+        raise Usage(message=f"--reason: found {error.found}, expected {error.expected}") from None

@@ -1,11 +1,14 @@
 """`bundle keys`, `bundle statement`, `bundle sign`."""
 
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from bundler.cli.options import (
     PATH,
+    check_reason,
     jobs_option,
     passphrase_from,
     passphrase_option,
@@ -17,10 +20,13 @@ from bundler.cli.options import (
 from bundler.cli.progress import progress_of
 from bundler.errors import Usage
 
+if TYPE_CHECKING:
+    from bundler.model.renewal import Renewal
+
 
 @click.group()
 def keys() -> None:
-    """Make the keys that sign bundles.
+    """Make the keys that sign bundles; replace and revoke them.
 
     The private key stays with whoever releases; the public key goes to every site, on another way than the bundles.
     """
@@ -47,6 +53,118 @@ def keys_create(name: Path, passphrase_file: Path | None) -> None:
     click.echo(f"  {public.keyid}")
     if passphrase is None:
         click.echo(f"note: {name}.key is not encrypted: whoever reads it can sign (--passphrase-file)", err=True)
+
+
+_KEYS = click.option(
+    "--key", "signing", type=PATH, multiple=True, metavar="NAME.key", help="Sign with it; may be repeated."
+)
+_OUT = click.option("-o", "--output", type=PATH, required=True, metavar="FILE", help="The statement to write.")
+_WHY = click.option("--reason", default="", metavar="TEXT", help="Why, for every site's history.")
+
+
+@keys.command("rotate")
+@click.option(
+    "--to", "after", type=PATH, multiple=True, required=True, metavar="NAME.pub", help="Trusted then; repeat for each."
+)
+@click.option("--threshold", type=click.IntRange(1, 16), default=1, show_default=True, help="How many must sign then.")
+@click.option(
+    "--expires",
+    type=click.DateTime(["%Y-%m-%d"]),
+    default=None,
+    metavar="DATE",
+    help="Sites take no new release by these keys after that day (UTC).",
+)
+@_KEYS
+@_OUT
+@_WHY
+@passphrase_option
+def keys_rotate(
+    after: tuple[Path, ...],
+    threshold: int,
+    expires: datetime | None,
+    signing: tuple[Path, ...],
+    output: Path,
+    reason: str,
+    passphrase_file: Path | None,
+) -> None:
+    """Make the statement that other keys are trusted from now on.
+
+    It names all keys that are to be trusted then, and has to be signed by as many of those trusted now as the sites'
+    threshold says: with --key here, with `bundle keys sign`, or with openssl. Take it and the .sig files beside it to
+    every site, for `bundle trust apply`. Keys that it leaves out sign nothing new; what they signed before stays good.
+
+    \b
+    Example:
+      bundle keys rotate --to alice.pub --to bob.pub --threshold 2 --key old.key -o rotation.json
+    """
+    from bundler.model.renewal import Rotation
+    from bundler.signing.keys import read_public_key
+    from bundler.support import clock
+
+    rotation = Rotation(
+        issued=clock.now().replace(microsecond=0),
+        keys=tuple(read_public_key(path).raw for path in after),
+        threshold=threshold,
+        expires=None if expires is None else expires.replace(hour=23, minute=59, second=59, tzinfo=UTC),
+        reason=check_reason(reason),
+    )
+    _write_renewal(output, rotation, signing, passphrase_file)
+
+
+@keys.command("revoke")
+@click.argument("public", type=PATH, metavar="NAME.pub")
+@_KEYS
+@_OUT
+@_WHY
+@passphrase_option
+def keys_revoke(
+    public: Path, signing: tuple[Path, ...], output: Path, reason: str, passphrase_file: Path | None
+) -> None:
+    """Make the statement that a key counts for nothing any more.
+
+    Somebody else may have it: no signature of it counts from then on, no rotation brings it back, and no site returns
+    to a release that only it vouched for. It has to be signed like a rotation. Where too few keys would be left, rotate
+    first.
+
+    \b
+    Example:
+      bundle keys revoke bob.pub --reason "laptop stolen" --key alice.key -o revocation.json
+    """
+    from bundler.model.renewal import Revocation
+    from bundler.signing.keys import read_public_key
+    from bundler.support import clock
+
+    revocation = Revocation(
+        issued=clock.now().replace(microsecond=0), key=read_public_key(public).raw, reason=check_reason(reason)
+    )
+    _write_renewal(output, revocation, signing, passphrase_file)
+
+
+@keys.command("sign")
+@click.argument("file", type=PATH)
+@click.option("--key", type=PATH, required=True, metavar="NAME.key", help="Sign with it.")
+@passphrase_option
+def keys_sign(file: Path, key: Path, passphrase_file: Path | None) -> None:
+    """Sign a rotation or revocation that somebody else made.
+
+    \b
+    Example:
+      bundle keys sign rotation.json --key second.key
+    """
+    from bundler.workflows.renew import sign_statement_of_keys
+
+    click.echo(f"wrote {sign_statement_of_keys(file, signing_key(key, passphrase_file))}")
+
+
+def _write_renewal(out: Path, renewal: "Renewal", signing: tuple[Path, ...], passphrase_file: Path | None) -> None:
+    from bundler.workflows.renew import write_statement_of_keys
+
+    signers = [signing_key(path, passphrase_file) for path in signing]
+    beside = write_statement_of_keys(out, renewal, signers)
+    for path in (out, *beside):
+        click.echo(f"wrote {path}")
+    if not beside:
+        click.echo("note: not signed yet: `bundle keys sign`, or openssl as docs/trust.md says", err=True)
 
 
 @click.command()

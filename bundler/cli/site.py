@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from bundler.cli.deploy import apply_options, deploy
-from bundler.cli.options import PATH, json_option, quiet_option, threshold_option, trust_option
+from bundler.cli.options import PATH, check_reason, json_option, quiet_option, threshold_option, trust_option
 from bundler.cli.progress import human, progress_of
 from bundler.errors import Malformed, Usage
 
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 @threshold_option(None)
 @click.option("--root", type=PATH, metavar="DIR", help="Only a folder on this machine; made if it is not there.")
 @click.option("--site", "site_file", type=PATH, metavar="FILE", help="All hosts of this site.yaml.")
+@click.option("--allow-downgrade", is_flag=True, help="Take a release older than one seen (--root only); say why.")
+@click.option("--reason", default="", metavar="TEXT", help="Why, for the site's history.")
 @apply_options
 @json_option
 @quiet_option
@@ -32,6 +34,8 @@ def install(
     threshold: int | None,
     root: Path | None,
     site_file: Path | None,
+    allow_downgrade: bool,
+    reason: str,
     as_json: bool,
     quiet: bool,
     **given: Any,
@@ -48,17 +52,31 @@ def install(
     switched to in one step. The first installation pins the trusted keys and the threshold. Killed at any point, the
     same command goes on.
 
+    A release older than one that the site has seen is refused. `bundle rollback` returns to one that the site keeps;
+    --allow-downgrade --reason TEXT takes one from a bundle, and the site remembers why.
+
     \b
     Example:
       bundle install site.bundle --trust release.pub --site site.yaml
       bundle install site.bundle --trust release.pub --root /srv/site
     """
-    if site_file is not None and root is None:
+    downgrade = _downgrade(allow_downgrade, reason)
+    if site_file is not None and root is None and not downgrade:
         deploy(file, site_file, trust=trust, threshold=threshold, as_json=as_json, quiet=quiet, **given)
     elif root is not None and site_file is None:
-        _install_root(file, root, trust, threshold, jobs=given["jobs"], as_json=as_json, quiet=quiet)
+        jobs = given["jobs"]
+        _install_root(file, root, trust, threshold, jobs=jobs, downgrade=downgrade, as_json=as_json, quiet=quiet)
     else:
-        raise Usage(message="give --site site.yaml, or --root DIR for a folder of this machine")
+        advice = "--allow-downgrade goes with --root." if downgrade else ""
+        raise Usage(message="give --site site.yaml, or --root DIR for a folder of this machine", advice=advice)
+
+
+def _downgrade(allowed: bool, reason: str) -> str:
+    """Why an older release is taken, or nothing. Raises Usage."""
+    reason = check_reason(reason)
+    if allowed != bool(reason):
+        raise Usage(message="--allow-downgrade and --reason TEXT go together")
+    return reason
 
 
 def _install_root(
@@ -68,6 +86,7 @@ def _install_root(
     threshold: int | None,
     *,
     jobs: int | None,
+    downgrade: str,
     as_json: bool,
     quiet: bool,
 ) -> None:
@@ -77,7 +96,8 @@ def _install_root(
 
     keys = [read_public_key(path) for path in trust]
     with progress_of("install", quiet=quiet) as progress:
-        done = run(file, root, keys=keys, threshold=threshold, jobs=jobs or 2 * cores(), progress=progress)
+        jobs = jobs or 2 * cores()
+        done = run(file, root, keys=keys, threshold=threshold, jobs=jobs, progress=progress, downgrade=downgrade)
     if as_json:
         click.echo(json.dumps(_facts(done), indent=2))
         return

@@ -13,6 +13,7 @@ class DiskFull(BundleError):
     exit_code: ClassVar[int] = 50
     path: str
     missing: int
+    advice: str = ""
 
     @property
     def summary(self) -> str:
@@ -20,7 +21,7 @@ class DiskFull(BundleError):
 
     @property
     def hint(self) -> str:
-        return "Make room and run the same command again: it goes on where it stopped."
+        return self.advice or "Make room and run the same command again: it goes on where it stopped."
 
 
 @dataclass(kw_only=True, eq=False)

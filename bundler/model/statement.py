@@ -139,6 +139,11 @@ class Statement:
     files: tuple[FileArtifact, ...]
 
     @property
+    def blobs(self) -> tuple[Entry, ...]:
+        """All blobs of the release."""
+        return tuple(entry for entry in self.entries if entry.name.startswith(BLOB_PREFIX))
+
+    @property
     def artifacts(self) -> tuple[Artifact, ...]:
         return (*self.images, *self.charts, *self.wheels, *self.debs, *self.files)
 

@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Mapping, Set
 from dataclasses import dataclass
+from datetime import datetime
 
 from bundler.errors import (
     BadSignature,
@@ -11,7 +12,9 @@ from bundler.errors import (
     MalformedStatement,
     OlderRelease,
     ReleaseConflict,
+    RevokedKey,
     ThresholdNotMet,
+    TrustExpired,
     Unsigned,
     UntrustedSigner,
 )
@@ -23,10 +26,19 @@ from bundler.signing.keys import PublicKey
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trust:
-    """Distinct keys, and how many of them must have signed."""
+    """Distinct keys, and how many of them must have signed.
+
+    What rotations and revocations (bundler.signing.renewal) make of it: `retired` keys were trusted once and count for
+    nothing new; `revoked` ones count for nothing, and never come back; until `expires` new releases are taken, when it
+    is set; `renewed` is when the last rotation was issued.
+    """
 
     keys: tuple[PublicKey, ...]
     threshold: int
+    retired: tuple[PublicKey, ...] = ()
+    revoked: tuple[PublicKey, ...] = ()
+    expires: datetime | None = None
+    renewed: datetime | None = None
 
     def __post_init__(self) -> None:
         doubled = [key for key, count in Counter(self.keys).items() if count > 1]
@@ -37,6 +49,8 @@ class Trust:
                 found=f"a threshold of {self.threshold} with {len(self.keys)} trusted keys",
                 expected="at least 1 and at most the number of keys",
             )
+        if not set(self.keys).isdisjoint(self.revoked):
+            raise Malformed(found="a revoked key among the trusted ones", expected="none")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,21 +75,33 @@ class Accepted:
         return tuple(self.signatures)
 
 
-def judge(trust: Trust, signed: Signed) -> Accepted:
+def judge(trust: Trust, signed: Signed, *, now: datetime | None = None) -> Accepted:
     """Whether enough trusted keys signed these very bytes, and every signature inside is good.
 
-    Raises Unsigned, UntrustedSigner, ThresholdNotMet, BadSignature, DoubledKey, MalformedStatement, NewerToolNeeded.
+    `now` is the site's own time, where what expires matters. Raises Unsigned, UntrustedSigner, ThresholdNotMet,
+    RevokedKey, TrustExpired, BadSignature, DoubledKey, MalformedStatement, NewerToolNeeded.
     """
     keyids = [keyid for keyid, _ in signed.inside]
     doubled = [keyid for keyid, count in Counter(keyids).items() if count > 1]
     if doubled:
         raise DoubledKey(keyid=doubled[0], where=signed.path)
-    proofs = {key.keyid: proof for key in trust.keys if (proof := _proof(key, signed))}
-    if len(proofs) < trust.threshold:
-        _explain(trust, signed, set(proofs))
+    proofs = prove(trust, signed, what="bundle.json")
+    if now is not None and trust.expires is not None and now > trust.expires:
+        raise TrustExpired(expired=f"{trust.expires:%Y-%m-%d %H:%M} UTC", now=f"{now:%Y-%m-%d %H:%M} UTC")
     statement = parse_statement(signed.statement, path=signed.path)
     check_signers(statement, signed)
     return Accepted(statement=statement, signatures=proofs)
+
+
+def prove(trust: Trust, signed: Signed, *, what: str) -> dict[str, bytes]:
+    """The good signatures of trusted keys over these bytes, by keyid: at least as many as the threshold.
+
+    Raises Unsigned, UntrustedSigner, ThresholdNotMet, RevokedKey, BadSignature (of `what`).
+    """
+    proofs = {key.keyid: proof for key in trust.keys if (proof := _proof(key, signed))}
+    if len(proofs) < trust.threshold:
+        _explain(trust, signed, set(proofs), what)
+    return proofs
 
 
 def check_signers(statement: Statement, signed: Signed) -> None:
@@ -102,7 +128,7 @@ def _proof(key: PublicKey, signed: Signed) -> bytes | None:
     return next((signature for signature in candidates if key.verifies(signature, signed.statement)), None)
 
 
-def _explain(trust: Trust, signed: Signed, good: Set[str]) -> None:
+def _explain(trust: Trust, signed: Signed, good: Set[str], what: str) -> None:
     """Raise the error that says best why there are too few signatures."""
     given = {keyid for keyid, _ in signed.inside} | set(signed.beside)
     trusted = {key.keyid for key in trust.keys}
@@ -110,7 +136,10 @@ def _explain(trust: Trust, signed: Signed, good: Set[str]) -> None:
         raise Unsigned(bundle=signed.path)
     bad = sorted((given & trusted) - good)
     if bad:
-        raise BadSignature(keyid=bad[0], what="bundle.json", why="the bytes or the signature were changed")
+        raise BadSignature(keyid=bad[0], what=what, why="the bytes or the signature were changed")
+    revoked = tuple(sorted(key.keyid for key in trust.revoked if _proof(key, signed)))
+    if revoked:
+        raise RevokedKey(what=signed.path, revoked=revoked, good=tuple(sorted(good)), threshold=trust.threshold)
     if not good:
         raise UntrustedSigner(bundle=signed.path, signed=tuple(sorted(given)), trusted=tuple(sorted(trusted)))
     raise ThresholdNotMet(
@@ -121,8 +150,9 @@ def _explain(trust: Trust, signed: Signed, good: Set[str]) -> None:
     )
 
 
-def judge_release(statement: Statement, seen: Mapping[str, tuple[int, Digest]]) -> None:
-    """Refuse a release older than the highest seen of its line, or the same number with other content.
+def judge_release(statement: Statement, seen: Mapping[str, tuple[int, Digest]], *, downgrade: bool = False) -> None:
+    """Refuse a release older than the highest seen of its line, unless told to go down; and the same number with other
+    content in any case.
 
     `seen` maps a line to its highest number and that release's content. Raises OlderRelease, ReleaseConflict.
     """
@@ -130,7 +160,7 @@ def judge_release(statement: Statement, seen: Mapping[str, tuple[int, Digest]]) 
     if line not in seen:
         return
     highest, content = seen[line]
-    if number < highest:
+    if number < highest and not downgrade:
         raise OlderRelease(line=line, number=number, seen=highest)
     if number == highest and content != statement.content:
         raise ReleaseConflict(line=line, number=number, found=str(statement.content), seen=str(content))

@@ -13,6 +13,7 @@ from bundler.model.statement import Statement
 from bundler.model.statement_parser import parse_statement
 from bundler.signing.openpgp import create_apt_key
 from bundler.signing.trust import Accepted
+from bundler.site.fronts import FRONT
 from bundler.store.blobs import BlobStore
 from bundler.support import files
 from bundler.views.apt import build_apt, sign_apt
@@ -23,7 +24,9 @@ from bundler.views.pypi import build_pypi
 from bundler.views.registry import build_registry
 
 CURRENT = "current"
-_GENERATIONS = "generations"
+GENERATIONS = "generations"
+EVIDENCE = "statement"  # the folder of a generation with the signed statement that it was made from
+HALF, BROKEN = ".half", ".broken"  # names of what is not whole
 
 
 def name_of(statement: Statement) -> str:
@@ -42,7 +45,7 @@ def release_of(folder: Path, known: Mapping[str, tuple[int, Digest]]) -> tuple[R
         release = Release(line=line, number=number)
         if folder.name == _name(release, content):
             return release, content
-    path = folder / "statement" / "bundle.json"
+    path = folder / EVIDENCE / "bundle.json"
     statement = parse_statement(files.read_file(path, limit=LIMITS.document), path=str(path))
     return statement.release, statement.content
 
@@ -53,23 +56,34 @@ def current(root: Path) -> Path | None:
     return link.resolve() if link.is_symlink() and link.exists() else None
 
 
-def build(root: Path, accepted: Accepted, data: bytes, store: BlobStore, *, date: datetime, anew: bool = False) -> Path:
+def build(
+    root: Path,
+    accepted: Accepted,
+    data: bytes,
+    store: BlobStore,
+    *,
+    date: datetime,
+    anew: bool = False,
+    front: bytes = b"",
+) -> Path:
     """Make the generation of a release, complete and on the disk, and give its folder; nothing uses it yet.
 
-    `data` are the statement's signed bytes, kept as evidence. A generation that a killed installation left whole is
-    used again, unless it is wanted `anew`; a half one has another name and is thrown away.
+    `data` are the statement's signed bytes, kept as evidence, and so is its `front`, with all signatures. A generation
+    that a killed installation left whole is used again, unless it is wanted `anew`; a half one has another name and is
+    thrown away.
     """
-    folder = root / _GENERATIONS / name_of(accepted.statement)
+    folder = root / GENERATIONS / name_of(accepted.statement)
     previous = current(root)
     with files.writing(folder):
         if anew or not folder.exists():
-            half = folder.with_name(".half")
+            half = folder.with_name(HALF)
             shutil.rmtree(half, ignore_errors=True)
             half.mkdir(parents=True)
             half.chmod(0o755)
-            _fill(half, accepted, data, store)
+            _fill(half, accepted, data, store, front)
             files.sync_filesystem(half)
             _replace(folder, half)
+        clear_halves(folder)
         if previous is not None and previous != folder:
             carry_over(previous, folder)
         sign_apt(folder, _apt_key(root), date)
@@ -77,8 +91,18 @@ def build(root: Path, accepted: Accepted, data: bytes, store: BlobStore, *, date
     return folder
 
 
+def clear_halves(folder: Path) -> None:
+    """What a killed process left half written in a whole generation: of what is signed anew, and of what is carried."""
+    for place in (folder, *folder.glob("apt/*"), *folder.glob("apt/*/dists/*")):
+        files.clear_halves(place)
+
+
 def _replace(folder: Path, half: Path) -> None:
-    broken = folder.with_name(".broken")
+    """The new one under the name, the old one gone; where the system can, in one step, for it may be in use."""
+    if folder.exists() and files.exchange(half, folder):
+        shutil.rmtree(half, ignore_errors=True)
+        return
+    broken = folder.with_name(BROKEN)
     shutil.rmtree(broken, ignore_errors=True)
     if folder.exists():
         folder.rename(broken)
@@ -96,19 +120,21 @@ def switch(root: Path, folder: Path) -> None:
         files.sync_directory(root)
 
 
-def _fill(folder: Path, accepted: Accepted, data: bytes, store: BlobStore) -> None:
+def _fill(folder: Path, accepted: Accepted, data: bytes, store: BlobStore, front: bytes) -> None:
     statement = accepted.statement
     build_registry(folder, statement.artifacts, store)
     build_pypi(folder, statement.wheels, store)
     build_charts(folder, statement.charts, store)
     build_apt(folder, statement.debs, store)
     build_files(folder, statement.files, store)
-    evidence = folder / "statement"
+    evidence = folder / EVIDENCE
     evidence.mkdir()
     evidence.chmod(0o755)
     files.write_file(evidence / "bundle.json", data)
     for keyid, signature in accepted.signatures.items():
         files.write_file(evidence / f"bundle.json.{keyid}.sig", signature)
+    if front:
+        files.write_file(evidence / FRONT, front)
 
 
 def _apt_key(root: Path) -> bytes:

@@ -1,49 +1,74 @@
 """What a site remembers, durably, in `ROOT/state/site.json`: whom it trusts, the highest release of each line, the
-last date its package indexes were signed with. Written before a switch, so that a power cut never lets it go back."""
+last date its package indexes were signed with, the latest time it has seen, what is pinned, and its history. Written
+before a switch, so that a power cut never lets it go back."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Any
 
-from bundler.errors import DoubledKey, InvalidDocument, Malformed, NotReadable, StateDamaged, TrustChanged, Usage
+from bundler.errors import DoubledKey, InvalidDocument, NotReadable, StateDamaged, TrustChanged, Usage
 from bundler.model import canonical
 from bundler.model.digest import Digest
 from bundler.model.document import Fields, Reader
 from bundler.model.limits import LIMITS
-from bundler.model.names import check_label
+from bundler.model.names import check_label, check_segment
+from bundler.model.renewal import parse_date, parse_date_or_none, parse_key, write_date
 from bundler.model.statement import Statement
 from bundler.signing.keys import PublicKey
 from bundler.signing.trust import Trust
+from bundler.site import history
+from bundler.site.history import Event
 from bundler.support.files import read_file, write_file
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SiteState:
-    """`trust` is None before the first installation; `signed_at` is the last apt date, in UTC."""
+    """`trust` is None before the first installation; `signed_at` is the last apt date; `latest` the latest time that
+    the site has seen; `pins` are names of generations. All times are UTC."""
 
     trust: Trust | None = None
     releases: Mapping[str, tuple[int, Digest]] = field(default_factory=dict)
     signed_at: datetime | None = None
+    latest: datetime | None = None
+    pins: tuple[str, ...] = ()
+    history: tuple[Event, ...] = ()
+
+    def time(self, now: datetime) -> datetime:
+        """The site's own time, in whole seconds: the machine's clock, unless the site has seen a later time. So a clock
+        that was set back, or lost its battery, makes nothing valid again that has expired."""
+        return max(filter(None, (now.replace(microsecond=0), self.latest, self.signed_at)))
 
     def next_date(self, now: datetime) -> datetime:
-        """A date later than any signed before: max(now, last + 1 s), in whole seconds."""
-        now = now.replace(microsecond=0)
-        return now if self.signed_at is None else max(now, self.signed_at + timedelta(seconds=1))
+        """A date later than any signed before: max(the site's time, last + 1 s)."""
+        time = self.time(now)
+        return time if self.signed_at is None else max(time, self.signed_at + timedelta(seconds=1))
 
-    def after(self, statement: Statement, *, trust: Trust, date: datetime) -> "SiteState":
-        """The state once `statement` is installed."""
+    def after(self, statement: Statement, *, trust: Trust, date: datetime, event: Event | None = None) -> "SiteState":
+        """The state once `statement` is installed, as `event` says."""
         release = statement.release
         number, content = self.releases.get(release.line, (-1, statement.content))
         if release.number > number:
             number, content = release.number, statement.content
         releases = {**self.releases, release.line: (number, content)}
-        return replace(self, trust=trust, releases=releases, signed_at=date)
+        state = replace(self, trust=trust, releases=releases, signed_at=date, latest=self.time(date))
+        return state if event is None else replace(state, history=history.remember(self.history, event))
+
+    def returned(self, *, date: datetime, event: Event) -> "SiteState":
+        """The state once an older generation is in use again: the highest release of each line stays what it is."""
+        past = history.remember(self.history, event)
+        return replace(self, signed_at=date, latest=self.time(date), history=past)
+
+    def renewed(self, trust: Trust, *, time: datetime, event: Event) -> "SiteState":
+        """The state with another trust."""
+        return replace(self, trust=trust, latest=self.time(time), history=history.remember(self.history, event))
 
 
 def settle_trust(state: SiteState, *, root: Path, keys: tuple[PublicKey, ...], threshold: int | None) -> Trust:
     """The trust to judge by: what is given at the first installation, what was pinned then ever after.
 
+    A key that was trusted once and was rotated away may still be given: it widens nothing, and counts for nothing.
     Raises TrustChanged when something else is given later, Usage when nothing is given at first.
     """
     pinned = state.trust
@@ -51,7 +76,7 @@ def settle_trust(state: SiteState, *, root: Path, keys: tuple[PublicKey, ...], t
         if not keys:
             raise Usage(message="the first installation of a site needs --trust NAME.pub")
         return Trust(keys=keys, threshold=1 if threshold is None else threshold)
-    foreign = [key.keyid for key in keys if key not in pinned.keys]
+    foreign = [key.keyid for key in keys if key not in (*pinned.keys, *pinned.retired)]
     if foreign:
         raise TrustChanged(root=str(root), why=f"{', '.join(foreign)} is not among them")
     if threshold not in (None, pinned.threshold):
@@ -87,15 +112,29 @@ def write_state(root: Path, state: SiteState) -> None:
         raise ValueError("a state is written only once something is installed")
     data = canonical.dump(
         {
-            "trust": {"keys": [key.raw.hex() for key in state.trust.keys], "threshold": state.trust.threshold},
+            "trust": _plain_trust(state.trust),
             "releases": [
                 {"line": line, "number": number, "content": str(content)}
                 for line, (number, content) in sorted(state.releases.items())
             ],
-            "signedAt": state.signed_at.strftime("%Y-%m-%dT%H:%M:%SZ"),
+            "signedAt": write_date(state.signed_at),
+            "latest": write_date(state.latest) if state.latest else "",
+            "pins": list(state.pins),
+            "history": [history.plain(event) for event in state.history],
         }
     )
     write_file(_path(root), data)
+
+
+def _plain_trust(trust: Trust) -> dict[str, Any]:
+    return {
+        "keys": [key.raw.hex() for key in trust.keys],
+        "threshold": trust.threshold,
+        "retired": [key.raw.hex() for key in trust.retired],
+        "revoked": [key.raw.hex() for key in trust.revoked],
+        "expires": write_date(trust.expires) if trust.expires else "",
+        "renewed": write_date(trust.renewed) if trust.renewed else "",
+    }
 
 
 def _path(root: Path) -> Path:
@@ -103,10 +142,18 @@ def _path(root: Path) -> Path:
 
 
 def _state(fields: Fields) -> SiteState:
+    """What only later versions wrote may be absent."""
     releases = fields.each("releases", _release)
     trust = fields.nested("trust", _trust)
-    signed_at = fields.value("signedAt", _date)
-    return fields.build(lambda: SiteState(trust=trust, releases=dict(releases), signed_at=signed_at))
+    signed_at = fields.value("signedAt", parse_date)
+    latest = fields.value("latest", parse_date_or_none) if fields.has("latest") else None
+    pins = fields.values("pins", check_segment, optional=True)
+    events = fields.each("history", history.parse_event, optional=True)
+    return fields.build(
+        lambda: SiteState(
+            trust=trust, releases=dict(releases), signed_at=signed_at, latest=latest, pins=pins, history=events
+        )
+    )
 
 
 def _release(fields: Fields) -> tuple[str, tuple[int, Digest]]:
@@ -115,16 +162,16 @@ def _release(fields: Fields) -> tuple[str, tuple[int, Digest]]:
 
 
 def _trust(fields: Fields) -> Trust:
-    keys = fields.values("keys", _key)
-    return fields.build(Trust, keys=keys, threshold=fields.integer("threshold"))
+    return fields.build(
+        Trust,
+        keys=fields.values("keys", _key),
+        threshold=fields.integer("threshold"),
+        retired=fields.values("retired", _key, optional=True),
+        revoked=fields.values("revoked", _key, optional=True),
+        expires=fields.value("expires", parse_date_or_none) if fields.has("expires") else None,
+        renewed=fields.value("renewed", parse_date_or_none) if fields.has("renewed") else None,
+    )
 
 
 def _key(text: str) -> PublicKey:
-    return PublicKey(bytes.fromhex(Digest(text).hex))
-
-
-def _date(text: str) -> datetime:
-    try:
-        return datetime.strptime(text, "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=UTC)
-    except ValueError:
-        raise Malformed(found=repr(text[:40]), expected="a UTC date such as 2026-01-02T03:04:05Z") from None
+    return PublicKey(parse_key(text))

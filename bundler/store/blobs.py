@@ -7,9 +7,10 @@ the disk, hashes it again and goes on behind it; everything else there is thrown
 
 import hashlib
 import os
+import re
 import shutil
 import stat
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from bundler.errors import StaleLink, StoreDamaged, WrongBytes
@@ -21,13 +22,14 @@ from bundler.support.buffers import page_buffer
 # also after a power cut, how much of it is surely there.
 MARK = 64 << 20
 _PIECE = 1 << 20
+_NAME = re.compile("[0-9a-f]{64}")
 
 
 class BlobStore:
     """The blobs of the site at `root`, in `ROOT/store/blobs/sha256/<first two digits>/<hex>`."""
 
     def __init__(self, root: Path) -> None:
-        self.folder = root / "store"
+        self.root, self.folder = root, root / "store"
         self._blobs = self.folder / "blobs" / "sha256"
         self._incoming = self.folder / "incoming"
 
@@ -51,6 +53,17 @@ class BlobStore:
 
     def path(self, digest: Digest) -> Path:
         return self._blobs / digest.hex[:2] / digest.hex
+
+    def digests(self) -> Iterator[Digest]:
+        """All blobs that are here under their names; what has another name is not ours."""
+        for folder in _entries(self._blobs):
+            for path in _entries(folder):
+                if _NAME.fullmatch(path.name) and path.name[:2] == folder.name:
+                    yield Digest(path.name)
+
+    def beginnings(self) -> Iterator[Path]:
+        """What interrupted installations left of blobs on their way."""
+        return (path for path in _entries(self._incoming))
 
     def holds(self, digest: Digest, size: int) -> bool:
         """Whether the blob is here in full length; `scrub` is what hashes again."""
@@ -81,9 +94,26 @@ class BlobStore:
     def incoming(self, digest: Digest, size: int) -> "Incoming":
         return Incoming(self, digest, self._incoming / digest.hex, begun=self.begun(digest, size))
 
+    def bring(self, digest: Digest, size: int, stream: Callable[[Callable[[memoryview], object]], None]) -> None:
+        """One blob from a stream of its bytes, from the beginning; all else that is on its way here stays."""
+        with files.writing(self.folder, missing=size):
+            self._incoming.mkdir(parents=True, exist_ok=True)
+            self.path(digest).parent.mkdir(parents=True, exist_ok=True)
+            with Incoming(self, digest, self._incoming / digest.hex, begun=0) as incoming:
+                stream(incoming.write)
+                incoming.publish()
+            files.sync_directory(self.path(digest).parent)
+
     def settle(self) -> None:
         """Make all names published so far survive a power cut."""
         files.sync_filesystem(self.folder)
+
+
+def _entries(folder: Path) -> list[Path]:
+    try:
+        return sorted(folder.iterdir())
+    except (FileNotFoundError, NotADirectoryError):
+        return []
 
 
 class Incoming:

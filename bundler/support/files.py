@@ -5,13 +5,16 @@ import ctypes
 import errno
 import fcntl
 import os
+import re
 import secrets
 from collections.abc import Iterator
 from pathlib import Path
 
 from bundler.errors import Busy, CannotWrite, DiskFull, NotReadable
 
+_HALF = re.compile(r"\..+\.[0-9a-f]{16}\.new")
 _FALLOC_FL_KEEP_SIZE = 1
+_AT_FDCWD, _RENAME_EXCHANGE = -100, 2
 
 
 def read_file(path: Path, *, limit: int) -> bytes:
@@ -58,6 +61,15 @@ def write_file(path: Path, data: bytes, *, mode: int = 0o644) -> None:
         with _new_file(beside, data, mode):
             beside.rename(path)
         sync_directory(path.parent)
+
+
+def clear_halves(folder: Path) -> None:
+    """Take away what `write_file` left in a folder when it was killed. Only where no other writes: under a lock.
+    Raises CannotWrite."""
+    with writing(folder):
+        for path in folder.glob(".*.new"):
+            if _HALF.fullmatch(path.name):
+                path.unlink(missing_ok=True)
 
 
 def create_file(path: Path, data: bytes, *, mode: int) -> None:
@@ -147,6 +159,14 @@ def sync_filesystem(path: Path) -> None:
             raise OSError(code, os.strerror(code), str(path))
     finally:
         os.close(descriptor)
+
+
+def exchange(one: Path, other: Path) -> bool:
+    """Let two existing paths change their places in one step (renameat2(2)); False where the system cannot."""
+    renameat2 = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
+    if renameat2 is None:
+        return False
+    return bool(renameat2(_AT_FDCWD, os.fsencode(one), _AT_FDCWD, os.fsencode(other), _RENAME_EXCHANGE) == 0)
 
 
 def reserve(descriptor: int, size: int) -> None:

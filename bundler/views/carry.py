@@ -5,10 +5,10 @@ A client that read an index just before a switch still finds what it names just 
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from bundler.support.files import write_file
+from bundler.support.files import write_file, writing
 from bundler.views.registry import ROOT
 from bundler.views.tree import Tree, lines
 
@@ -38,8 +38,7 @@ def carry_over(previous: Path, target: Path) -> None:
     `target` may be a new generation or an older one that a rollback returns to; doing it again changes nothing.
     Raises CannotWrite.
     """
-    foreign = carried(previous)
-    missing = sorted(path for path in _walk(previous) if path not in foreign and not (target / path).exists())
+    missing = sorted(path for path in published(previous) if not (target / path).exists())
     if not missing:
         return
     # The list first: a file that is there and not listed would count as the target's own for ever.
@@ -55,6 +54,22 @@ def carried(generation: Path) -> frozenset[str]:
         return frozenset((generation / CARRIED).read_text(encoding="utf-8").splitlines())
     except FileNotFoundError:
         return frozenset()
+
+
+def published(generation: Path) -> Iterator[str]:
+    """The content-addressed paths that a generation itself published."""
+    foreign = carried(generation)
+    return (path for path in _walk(generation) if path not in foreign)
+
+
+def uncarry(generation: Path, paths: Iterable[str]) -> None:
+    """Take paths that are gone from the list of what is carried. Raises CannotWrite, DiskFull."""
+    left = carried(generation).difference(paths)
+    with writing(generation / CARRIED):
+        if left:
+            write_file(generation / CARRIED, lines(sorted(left)))
+        else:
+            (generation / CARRIED).unlink(missing_ok=True)
 
 
 def _walk(generation: Path) -> Iterator[str]:

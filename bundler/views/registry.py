@@ -19,6 +19,7 @@ from bundler.views.referrers import referrers_index, referrers_tag, subject_of
 from bundler.views.tree import Tree
 
 ROOT = "registry/docker/registry/v2"
+REPOSITORIES = f"{ROOT}/repositories"
 _KINDS = {WheelArtifact: "wheel", DebArtifact: "deb", FileArtifact: "file"}
 
 
@@ -27,7 +28,7 @@ def data_path(digest: Digest) -> str:
 
 
 def repository_path(repository: str) -> str:
-    return f"{ROOT}/repositories/{repository}"
+    return f"{REPOSITORIES}/{repository}"
 
 
 def layer_path(repository: str, digest: Digest) -> str:
@@ -117,7 +118,7 @@ def build_registry(target: Path, artifacts: Iterable[Artifact], store: BlobStore
             view.tag(place.repository, place.tag, place.root)
         view.refer(place)
     view.tag_referrers()
-    view.tree.folder(f"{ROOT}/repositories")
+    view.tree.folder(REPOSITORIES)
 
 
 class _View:

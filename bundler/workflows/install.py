@@ -17,12 +17,14 @@ from bundler.model.sitenames import check_site_names
 from bundler.model.statement import BLOB_PREFIX, Entry, Statement
 from bundler.signing.keys import PublicKey
 from bundler.signing.trust import Accepted, Signed, Trust, judge, judge_release
-from bundler.site import generation
+from bundler.site import fronts, generation, history
+from bundler.site.history import Event
 from bundler.site.state import SiteState, read_state, settle_trust, write_state
 from bundler.store.blobs import BlobStore
 from bundler.support import clock, files, parallel
 from bundler.support.progress import Progress
 from bundler.verify.check import check_bootstrap_signatures, hash_body, layout_of, raise_damaged, thread_buffer
+from bundler.workflows.gc import reclaimable
 
 # Room for the views' own small files and for folders, beside the blobs.
 _VIEW_ROOM = 16 << 20
@@ -62,63 +64,106 @@ def install(
     threshold: int | None,
     jobs: int,
     progress: Progress,
+    downgrade: str = "",
 ) -> Installed:
     """From a bundle file; every byte of it is proved. Raises as `fill`, and DamagedContent with all that is damaged."""
     with BundleFile(path) as file:
-        return fill(FromFile(file, jobs=jobs), root, keys=keys, threshold=threshold, progress=progress)
+        source = FromFile(file, jobs=jobs)
+        return fill(source, root, keys=keys, threshold=threshold, progress=progress, downgrade=downgrade)
 
 
 def fill(
-    source: Source, root: Path, *, keys: Sequence[PublicKey], threshold: int | None, progress: Progress
+    source: Source,
+    root: Path,
+    *,
+    keys: Sequence[PublicKey],
+    threshold: int | None,
+    progress: Progress,
+    downgrade: str = "",
 ) -> Installed:
-    """Judge first, then write: nothing is made in `root` before the signatures hold and the form is right."""
+    """Judge first, then write: nothing is made in `root` before the signatures hold and the form is right.
+
+    `downgrade` is why a release older than one that the site has seen is taken; without a reason it is refused.
+    """
     signed = source.front()
-    statement = judge_for(read_state(root), root, keys, threshold, signed)[1].statement
+    statement = judge_for(read_state(root), root, keys, threshold, signed, downgrade=downgrade)[1].statement
     source.check(statement, len(signed.statement))
     _check_names(statement)
     _make_root(root)
     with files.exclusive(root / ".lock", what=str(root)):
         state = read_state(root)  # once more, now that nobody else changes it
-        trust, accepted = judge_for(state, root, keys, threshold, signed)
+        trust, accepted = judge_for(state, root, keys, threshold, signed, downgrade=downgrade)
         store = BlobStore(root)
-        new = _fill_store(source, statement, store, progress)
+        new = _fill_store(source, statement, store, progress, signed=signed)
         in_use = generation.current(root)
         if new == 0 and in_use is not None and in_use.name == generation.name_of(statement):
-            _remember_front(root, signed)  # the same content may have another tool, or other signatures
+            fronts.write(front_file(root), signed)  # the same content may have another tool, or other signatures
             return Installed(
                 root=root, folder=in_use, statement=statement, signed=accepted.signed, new=0, changed=False
             )
+        fronts.begin(root, signed)
         date = state.next_date(clock.now())
-        folder = generation.build(root, accepted, signed.statement, store, date=date)
-        _remember_front(root, signed)
-        write_state(root, state.after(statement, trust=trust, date=date))
+        folder = generation.build(root, accepted, signed.statement, store, date=date, front=front_of(signed))
+        fronts.write(front_file(root), signed)
+        event = _event(state, trust, accepted, signed=signed, in_use=in_use, downgrade=downgrade)
+        write_state(root, state.after(statement, trust=trust, date=date, event=event))
         if state.trust is None:
             progress.note(
                 f"pinned from now on: the trusted keys ({len(trust.keys)}), the threshold ({trust.threshold})"
             )
         generation.switch(root, folder)
+        fronts.end(root)
     return Installed(root=root, folder=folder, statement=statement, signed=accepted.signed, new=new, changed=True)
 
 
 def front_file(root: Path) -> Path:
     """Where a site keeps the signed statement of the release in use: enough to make its views again from the store."""
-    return root / "state" / "release.front"
-
-
-def _remember_front(root: Path, signed: Signed) -> None:
-    path, front = front_file(root), front_of(signed)
-    if not path.exists() or files.read_file(path, limit=2 * LIMITS.document) != front:
-        files.write_file(path, front)
+    return fronts.in_use_path(root)
 
 
 def judge_for(
-    state: SiteState, root: Path, keys: Sequence[PublicKey], threshold: int | None, signed: Signed
+    state: SiteState,
+    root: Path,
+    keys: Sequence[PublicKey],
+    threshold: int | None,
+    signed: Signed,
+    *,
+    downgrade: str = "",
 ) -> tuple[Trust, Accepted]:
-    """By what the site has pinned, or by what is given to a new one. Raises the errors of trust."""
+    """By what the site has pinned, or by what is given to a new one. Raises the errors of trust.
+
+    The release in use is no step back, also where a rollback led to it.
+    """
     trust = settle_trust(state, root=root, keys=tuple(keys), threshold=threshold)
-    accepted = judge(trust, signed)
-    judge_release(accepted.statement, state.releases)
+    accepted = judge(trust, signed, now=state.time(clock.now()))
+    folder, name = generation.current(root), generation.name_of(accepted.statement)
+    if folder is None or folder.name != name:
+        judge_release(accepted.statement, state.releases, downgrade=bool(downgrade))
+        history.check_known(state.history, accepted.statement, name)
     return trust, accepted
+
+
+def _event(
+    state: SiteState, trust: Trust, accepted: Accepted, *, signed: Signed, in_use: Path | None, downgrade: str
+) -> Event:
+    """What the site remembers of this installation."""
+    statement = accepted.statement
+    name, (highest, _) = generation.name_of(statement), state.releases.get(statement.release.line, (0, None))
+    lower = statement.release.number < highest
+    before = in_use.name if in_use else ""
+    if before == name:  # its blobs were mended: what was before it is what it was
+        known = history.brought(state.history, name)
+        before = known.before if known else ""
+    return Event(
+        at=state.time(clock.now()),
+        what=history.DOWNGRADE if lower and downgrade else history.INSTALL,
+        generation=name,
+        before=before,
+        statement=Digest.of(signed.statement),
+        signers=accepted.signed,
+        threshold=trust.threshold,
+        reason=downgrade if lower else "",
+    )
 
 
 def _check_names(statement: Statement) -> None:
@@ -163,7 +208,7 @@ def _make_root(root: Path) -> None:
                 folder.chmod(0o755)
 
 
-def _fill_store(source: Source, statement: Statement, store: BlobStore, progress: Progress) -> int:
+def _fill_store(source: Source, statement: Statement, store: BlobStore, progress: Progress, *, signed: Signed) -> int:
     """Bring every blob into the store; gives the bytes of those that were new.
 
     Raises DiskFull before anything is written when it cannot fit, and what the source raises.
@@ -175,11 +220,21 @@ def _fill_store(source: Source, statement: Statement, store: BlobStore, progress
     missing = sum(entry.size - store.begun(entry.digest, entry.size) for entry in blobs) + _VIEW_ROOM
     missing -= files.free_space(store.folder)
     if new and missing > 0:
-        raise DiskFull(path=str(store.folder), missing=missing)
+        raise DiskFull(path=str(store.folder), missing=missing, advice=_how_to_make_room(store.root, missing))
+    if new:
+        fronts.begin(store.root, signed)
     source.bring(statement, wanted, store, progress)
     if new:
         store.settle()
     return new
+
+
+def _how_to_make_room(root: Path, missing: int) -> str:
+    freed = reclaimable(root)
+    if not freed:
+        return ""
+    enough = "" if freed >= missing else ", which is not all"
+    return f"`bundle gc --root {root}` gives back {freed / 1e6:.1f} MB{enough}. Then run the same command again."
 
 
 def blobs_of(entries: Iterable[Entry]) -> list[Entry]:

@@ -5,16 +5,19 @@ time what is in use. All of it runs on the site; the sender is believed nothing.
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from bundler.archive.form import owners_of
 from bundler.archive.receiving import Arriving
+from bundler.archive.sending import front_of
 from bundler.errors import DamagedContent, NotASite, StoreDamaged, WrongBytes
 from bundler.model.statement import Entry, Statement
 from bundler.signing.keys import PublicKey
 from bundler.signing.trust import Signed
 from bundler.site import generation
+from bundler.site.kept import judge_again
 from bundler.site.state import read_state, write_state
 from bundler.store.blobs import BlobStore
 from bundler.support import clock, files
@@ -44,15 +47,16 @@ def rebuild(root: Path) -> Installed:
         raise NotASite(root=str(root), why="it does not remember a release")
     with files.exclusive(root / ".lock", what=str(root)):
         state, store = read_state(root), BlobStore(root)
-        trust, accepted = judge_for(state, root, (), None, signed)
+        accepted = judge_again(state, signed, serving=True)
         statement = accepted.statement
-        gone = [entry for entry in blobs_of(statement.entries) if not store.holds(entry.digest, entry.size)]
+        gone = [entry for entry in statement.blobs if not store.holds(entry.digest, entry.size)]
         if gone:
             why = f"{counted(len(gone), 'blob')} of the release {statement.release} are gone; only its bundle has them"
             raise StoreDamaged(path=str(store.folder), why=why)
         date = state.next_date(clock.now())
-        folder = generation.build(root, accepted, signed.statement, store, date=date, anew=True)
-        write_state(root, state.after(statement, trust=trust, date=date))
+        front = front_of(signed)
+        folder = generation.build(root, accepted, signed.statement, store, date=date, anew=True, front=front)
+        write_state(root, replace(state, signed_at=date, latest=state.time(date)))
         generation.switch(root, folder)
     return Installed(root=root, folder=folder, statement=statement, signed=accepted.signed, new=0, changed=True)
 

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bundler.archive.reader import BundleFile
-from bundler.archive.receiving import Arriving
 from bundler.archive.sending import front_of
 from bundler.errors import NotASite, NotReadable, Usage
 from bundler.model.digest import Digest
@@ -17,6 +16,8 @@ from bundler.model.lock_text import write_lock
 from bundler.model.statement import Statement
 from bundler.signing.keys import PublicKey, read_public_key
 from bundler.signing.trust import Signed, Trust, judge
+from bundler.site import fronts
+from bundler.site.kept import judge_again
 from bundler.site.state import read_state
 from bundler.steps.step import Source
 from bundler.store.blobs import BlobStore
@@ -71,7 +72,7 @@ def installed_release(root: Path) -> Release:
     state = read_state(root)
     if signed is None or state.trust is None:
         raise NotASite(root=str(root), why="it does not remember a release")
-    statement = judge(state.trust, signed).statement
+    statement = judge_again(state, signed, serving=True).statement
     text = BlobStore(root).read(statement.lock, limit=LIMITS.document).decode()
     lock = parse_lock(text, file=f"{root}: images.lock")
     return Release(statement=statement, lock=lock, signed=signed, trust=state.trust, source=None)
@@ -79,14 +80,7 @@ def installed_release(root: Path) -> Release:
 
 def read_front(path: Path) -> Signed | None:
     """A signed statement as it was kept; None when there is none. Raises NotABundle, TruncatedBundle."""
-    try:
-        with path.open("rb") as front:
-            arriving = Arriving(front.fileno())
-            signed = arriving.front()
-            arriving.finish()
-    except FileNotFoundError:
-        return None
-    return signed
+    return fronts.read(path)
 
 
 def remember(release: Release, state: Path) -> None:
