@@ -77,6 +77,7 @@ from bundler.errors.trust import (
     WrongPassphrase,
 )
 from bundler.errors.vendor import ChecksumUnknown, LicenseNotAccepted
+from bundler.errors.volumes import ReadBackDiffers, SecondBundle, SliceDamaged, SliceMissing, TooLargeForDisk
 
 __all__ = [
     "ActionFailed",
@@ -126,10 +127,14 @@ __all__ = [
     "PreflightFailed",
     "Problem",
     "PushFailed",
+    "ReadBackDiffers",
     "ReleaseConflict",
     "ResolutionFailed",
+    "SecondBundle",
     "SecretsDamaged",
     "SecretsLocked",
+    "SliceDamaged",
+    "SliceMissing",
     "StaleLink",
     "StaleLock",
     "StalePlan",
@@ -138,6 +143,7 @@ __all__ = [
     "StoreDamaged",
     "ThresholdNotMet",
     "TooLarge",
+    "TooLargeForDisk",
     "ToolMissing",
     "TrailingBytes",
     "TruncatedBundle",
