@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Mapping, Set
 from dataclasses import dataclass
+from pathlib import PurePath
 
 from bundler.errors import (
     BadSignature,
@@ -18,6 +19,7 @@ from bundler.errors import (
 from bundler.model.digest import Digest
 from bundler.model.statement import Statement
 from bundler.model.statement_parser import parse_statement
+from bundler.model.volumes import Volumes, parse_volumes
 from bundler.signing.keys import PublicKey
 
 
@@ -41,12 +43,15 @@ class Trust:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Signed:
-    """What a bundle file says of itself before anything of it is parsed: exact bytes and raw signatures by keyid."""
+    """What a bundle file says of itself before anything of it is parsed: exact bytes and raw signatures by keyid.
+
+    `volumes` is what is said of the slices that it lies in: bytes and signatures of their own."""
 
     path: str
     statement: bytes
     inside: tuple[tuple[str, bytes], ...]  # signatures inside the file, in their order
     beside: Mapping[str, bytes]
+    volumes: "Signed | None" = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,12 +75,23 @@ def judge(trust: Trust, signed: Signed) -> Accepted:
     doubled = [keyid for keyid, count in Counter(keyids).items() if count > 1]
     if doubled:
         raise DoubledKey(keyid=doubled[0], where=signed.path)
-    proofs = {key.keyid: proof for key in trust.keys if (proof := _proof(key, signed))}
-    if len(proofs) < trust.threshold:
-        _explain(trust, signed, set(proofs))
+    if signed.volumes is not None:
+        judge_volumes(trust, signed.volumes, of=signed.statement)
+    proofs = prove(trust, signed, what="bundle.json")
     statement = parse_statement(signed.statement, path=signed.path)
     check_signers(statement, signed)
     return Accepted(statement=statement, signatures=proofs)
+
+
+def prove(trust: Trust, signed: Signed, *, what: str) -> dict[str, bytes]:
+    """The good signatures of trusted keys over these bytes, by keyid: at least as many as the threshold.
+
+    Raises Unsigned, UntrustedSigner, ThresholdNotMet, BadSignature (of `what`).
+    """
+    proofs = {key.keyid: proof for key in trust.keys if (proof := _proof(key, signed))}
+    if len(proofs) < trust.threshold:
+        _explain(trust, signed, set(proofs), what)
+    return proofs
 
 
 def check_signers(statement: Statement, signed: Signed) -> None:
@@ -102,7 +118,7 @@ def _proof(key: PublicKey, signed: Signed) -> bytes | None:
     return next((signature for signature in candidates if key.verifies(signature, signed.statement)), None)
 
 
-def _explain(trust: Trust, signed: Signed, good: Set[str]) -> None:
+def _explain(trust: Trust, signed: Signed, good: Set[str], what: str) -> None:
     """Raise the error that says best why there are too few signatures."""
     given = {keyid for keyid, _ in signed.inside} | set(signed.beside)
     trusted = {key.keyid for key in trust.keys}
@@ -110,7 +126,7 @@ def _explain(trust: Trust, signed: Signed, good: Set[str]) -> None:
         raise Unsigned(bundle=signed.path)
     bad = sorted((given & trusted) - good)
     if bad:
-        raise BadSignature(keyid=bad[0], what="bundle.json", why="the bytes or the signature were changed")
+        raise BadSignature(keyid=bad[0], what=what, why="the bytes or the signature were changed")
     if not good:
         raise UntrustedSigner(bundle=signed.path, signed=tuple(sorted(given)), trusted=tuple(sorted(trusted)))
     raise ThresholdNotMet(
@@ -134,3 +150,20 @@ def judge_release(statement: Statement, seen: Mapping[str, tuple[int, Digest]]) 
         raise OlderRelease(line=line, number=number, seen=highest)
     if number == highest and content != statement.content:
         raise ReleaseConflict(line=line, number=number, found=str(statement.content), seen=str(content))
+
+
+def judge_volumes(trust: Trust, signed: Signed, *, of: bytes | None = None) -> Volumes:
+    """Whether enough trusted keys signed what is said of a bundle's slices; `of` is that bundle's statement.
+
+    Raises as `judge` does.
+    """
+    prove(trust, signed, what=PurePath(signed.path).name)
+    volumes = parse_volumes(signed.statement, path=signed.path)
+    if of is not None and volumes.statement != Digest.of(of):
+        raise MalformedStatement(
+            path=signed.path,
+            where="statement",
+            found=f"slices of another bundle, {volumes.statement}",
+            expected=str(Digest.of(of)),
+        )
+    return volumes
