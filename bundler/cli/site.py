@@ -1,7 +1,9 @@
 """`bundle install` and `bundle serve`, and `bundle receive` for programs."""
 
 import json
+import os
 import signal
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -9,11 +11,20 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from bundler.cli.deploy import apply_options, deploy
-from bundler.cli.options import PATH, json_option, quiet_option, threshold_option, trust_option
+from bundler.cli.options import (
+    PATH,
+    STDIN,
+    disk_option,
+    json_option,
+    quiet_option,
+    threshold_option,
+    trust_option,
+)
 from bundler.cli.progress import human, progress_of
 from bundler.errors import Malformed, Usage
 
 if TYPE_CHECKING:
+    from bundler.errors import SliceMissing
     from bundler.workflows.install import Installed
 
 
@@ -23,6 +34,7 @@ if TYPE_CHECKING:
 @threshold_option(None)
 @click.option("--root", type=PATH, metavar="DIR", help="Only a folder on this machine; made if it is not there.")
 @click.option("--site", "site_file", type=PATH, metavar="FILE", help="All hosts of this site.yaml.")
+@disk_option
 @apply_options
 @json_option
 @quiet_option
@@ -32,6 +44,7 @@ def install(
     threshold: int | None,
     root: Path | None,
     site_file: Path | None,
+    disks: tuple[Path, ...],
     as_json: bool,
     quiet: bool,
     **given: Any,
@@ -48,15 +61,23 @@ def install(
     switched to in one step. The first installation pins the trusted keys and the threshold. Killed at any point, the
     same command goes on.
 
+    Of volumes, FILE is NAME.volumes.json, one of the slices or their folder; with --root their disks may be put in one
+    after the other: on a terminal the next one is asked for. With --root, `-` is a bundle, or its slices in their
+    order, on standard input.
+
     \b
     Example:
       bundle install site.bundle --trust release.pub --site site.yaml
       bundle install site.bundle --trust release.pub --root /srv/site
+      bundle install /media/a/site.bundle.001 --disk /media/b --trust release.pub --root /srv/site
+      ssh site bundle install - --root /srv/site < site.bundle
     """
+    if site_file is not None and root is None and (disks or file == STDIN):
+        raise Usage(message="--disk and `-` go with --root", advice="With --site, have all slices in one folder.")
     if site_file is not None and root is None:
         deploy(file, site_file, trust=trust, threshold=threshold, as_json=as_json, quiet=quiet, **given)
     elif root is not None and site_file is None:
-        _install_root(file, root, trust, threshold, jobs=given["jobs"], as_json=as_json, quiet=quiet)
+        _install_root(file, root, trust, threshold, disks, jobs=given["jobs"], as_json=as_json, quiet=quiet)
     else:
         raise Usage(message="give --site site.yaml, or --root DIR for a folder of this machine")
 
@@ -66,6 +87,7 @@ def _install_root(
     root: Path,
     trust: Sequence[Path],
     threshold: int | None,
+    disks: Sequence[Path],
     *,
     jobs: int | None,
     as_json: bool,
@@ -73,11 +95,23 @@ def _install_root(
 ) -> None:
     from bundler.signing.keys import read_public_key
     from bundler.support.parallel import cores
-    from bundler.workflows.install import install as run
+    from bundler.workflows.arrive import install_any, install_stream
 
     keys = [read_public_key(path) for path in trust]
     with progress_of("install", quiet=quiet) as progress:
-        done = run(file, root, keys=keys, threshold=threshold, jobs=jobs or 2 * cores(), progress=progress)
+        if file == STDIN:
+            done = install_stream(0, root, keys=keys, threshold=threshold, progress=progress)
+        else:
+            done = install_any(
+                file,
+                root,
+                keys=keys,
+                threshold=threshold,
+                jobs=jobs or 2 * cores(),
+                progress=progress,
+                folders=disks,
+                ask=ask_for_disk,
+            )
     if as_json:
         click.echo(json.dumps(_facts(done), indent=2))
         return
@@ -88,6 +122,16 @@ def _install_root(
     for keyid in done.signed:
         click.echo(f"  signed by {keyid}, trusted")
     click.echo(f"  serve it with:  bundle serve --root {root} --listen 0.0.0.0:8080")
+
+
+def ask_for_disk(missing: "SliceMissing") -> bool:
+    """On a terminal, ask for the disk with a slice; elsewhere nobody can be asked."""
+    if not (os.isatty(0) and os.isatty(2)):
+        return False
+    (name, _), *_ = missing.missing
+    where = " or ".join(missing.folders)
+    click.echo(f"\nPut in the disk with {name}, at {where}, and press Enter; Ctrl-C ends", err=True)
+    return bool(sys.stdin.readline())
 
 
 def _facts(done: "Installed") -> dict[str, object]:

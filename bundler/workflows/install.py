@@ -62,9 +62,10 @@ def install(
     threshold: int | None,
     jobs: int,
     progress: Progress,
+    folders: Sequence[Path] = (),
 ) -> Installed:
     """From a bundle file; every byte of it is proved. Raises as `fill`, and DamagedContent with all that is damaged."""
-    with BundleFile(path) as file:
+    with BundleFile(path, folders) as file:
         return fill(FromFile(file, jobs=jobs), root, keys=keys, threshold=threshold, progress=progress)
 
 
