@@ -20,6 +20,7 @@ _COMMANDS = {
     "statement": ("bundler.cli.signing", "Print the exact bytes that a signature covers."),
     "sign": ("bundler.cli.signing", "Add a signature beside a bundle."),
     "verify": ("bundler.cli.look", "Prove every byte of a bundle."),
+    "copy": ("bundler.cli.volumes", "Copy a bundle to a medium, and read it back from there."),
     "inspect": ("bundler.cli.look", "List what a bundle holds."),
     "extract": ("bundler.cli.look", "Take one artifact out of a bundle."),
     "site": ("bundler.cli.sitefile", "Write and check site.yaml: the hosts and networks of a site."),
@@ -88,7 +89,7 @@ def main(arguments: list[str] | None = None) -> int:
         return error.exit_code
     except (KeyboardInterrupt, click.Abort):
         started = (sys.argv[1:] if arguments is None else arguments)[:1]
-        resumed = started in (["create"], ["install"], ["push"], ["apply"], ["uninstall"])
+        resumed = started in (["create"], ["copy"], ["install"], ["push"], ["apply"], ["uninstall"])
         click.echo(f"interrupted{'; the same command goes on where it stopped' if resumed else ''}", err=True)
         return 130
     except SystemExit as error:
