@@ -1,102 +1,98 @@
-"""Reading a bundle file: its front before anything is trusted, then its frame and bodies by a known layout."""
+"""Reading a bundle: its front before anything is trusted, then its frame and bodies by a known layout."""
 
-import os
-import re
-import stat
-from collections.abc import Callable
+import contextlib
+import mmap
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from bundler.archive import tar
-from bundler.archive.form import BOOTSTRAP, SIGNATURE_SIZE, STATEMENT, signature_name
+from bundler.archive.form import BOOTSTRAP, STATEMENT
+from bundler.archive.front import read_front
 from bundler.archive.layout import Layout, Place
-from bundler.errors import DamagedContent, HeaderMismatch, NotABundle, NotReadable, TrailingBytes, TruncatedBundle
-from bundler.model.limits import LIMITS
+from bundler.archive.slices import OneFile, VolumeSet, medium_of, signatures_beside, volumes_of
+from bundler.errors import (
+    BadSignature,
+    BundleError,
+    DamagedContent,
+    HeaderMismatch,
+    MalformedStatement,
+    NotABundle,
+    NotReadable,
+    SliceDamaged,
+    TrailingBytes,
+    TruncatedBundle,
+)
 from bundler.signing.trust import Signed
+from bundler.support.buffers import page_buffer
 
 CHUNK = 1 << 20
-_SIZE = slice(124, 135)  # the size field of a ustar header, eleven octal digits
-_OCTAL = re.compile(rb"[0-7]{11}")
-_SIGNATURE_NAME = re.compile(rb"bundle\.json\.(ed25519-[0-9a-f]{64})\.sig")
-_KEYID = re.compile(r"ed25519-[0-9a-f]{64}")
+_FRONT = 1 << 20  # where the front of a bundle ends mostly
+
+
+_OF_THE_FRONT = (BadSignature, MalformedStatement, NotABundle, TruncatedBundle, TrailingBytes)
 
 
 class BundleFile:
-    """An open bundle file. Only positional reads are made, so many threads may share it."""
+    """An open bundle: one file, or all slices of its volumes. Only positional reads are made, so many threads may share
+    it."""
 
-    def __init__(self, path: Path) -> None:
-        self.path = str(path)
-        try:
-            # O_NONBLOCK: a pipe that nobody writes to must not hold us up.
-            self.descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-        except OSError as error:
-            raise NotReadable(path=self.path, why=error.strerror or str(error)) from None
-        state = os.fstat(self.descriptor)
-        self.size = state.st_size
-        if not stat.S_ISREG(state.st_mode):
-            os.close(self.descriptor)
-            raise NotReadable(path=self.path, why="it is no regular file")
+    def __init__(self, path: Path, folders: Sequence[Path] = ()) -> None:
+        """`path` is the file, or stands for volumes; `folders` may hold their slices too.
+
+        Raises NotReadable; SliceMissing and SliceDamaged for volumes that are not all there.
+        """
+        self.volumes = volumes_of(path, folders)
+        self.path = str(path if self.volumes is None else self.volumes.path)
+        self._medium = medium_of(path, self.volumes)
+        self.size = self._medium.size
+        self._front = _FRONT
+        self._layout: Layout | None = None
 
     def __enter__(self) -> "BundleFile":
         return self
 
-    def __exit__(self, *_: object) -> None:
-        os.close(self.descriptor)
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: object) -> None:
+        self._medium.close()
+        if self.volumes is not None and isinstance(error, BundleError):
+            self._blame(self.volumes, error)
+
+    def _blame(self, volumes: VolumeSet, error: BundleError) -> None:
+        """Raises SliceDamaged instead of what was found, where it comes from slices that are damaged."""
+        if isinstance(error, DamagedContent) and self._layout is not None:
+            names = {name for name, _ in error.damaged}
+            places = [place for place in self._layout.places if place.member.name in names]
+            suspects = [number for place in places for number in volumes.numbers(place.body, place.member.size)]
+        elif isinstance(error, HeaderMismatch):
+            suspects = volumes.numbers(error.offset, 1)
+        elif isinstance(error, _OF_THE_FRONT) and getattr(error, "what", STATEMENT) in (STATEMENT, BOOTSTRAP):
+            suspects = volumes.numbers(0, min(self._front, self.size))
+        else:
+            return
+        try:
+            volumes.blame(suspects)
+        except SliceDamaged as damaged:
+            raise damaged from error
 
     def front(self) -> Signed:
         """The statement's exact bytes and the signatures inside the file and beside it; nothing of them is parsed."""
-        head = self._read(0, tar.BLOCK)
-        size = _size_in(head)
-        named = head.startswith(STATEMENT.encode() + b"\0")
-        # A sound header with another name is another tar; one whose checksum is off is our own, damaged.
-        if len(head) < tar.BLOCK or (not named and (head[257:262] != b"ustar" or tar.sound(head))):
-            raise NotABundle(path=self.path, why=f"it does not begin with a tar entry named {STATEMENT}")
-        if size is None or head != tar.header(name=STATEMENT, size=size):
-            raise HeaderMismatch(path=self.path, entry=STATEMENT, offset=0)
-        if size > LIMITS.document:
-            raise NotABundle(path=self.path, why=f"its statement would have {size} bytes")
-        statement = self._read(tar.BLOCK, size)
-        if len(statement) < size:
-            raise TruncatedBundle(path=self.path, size=self.size, expected=tar.BLOCK + size)
-        inside = self._signatures(tar.BLOCK + size + -size % tar.BLOCK)
-        return Signed(path=self.path, statement=statement, inside=inside, beside=self._beside())
-
-    def _signatures(self, offset: int) -> tuple[tuple[str, bytes], ...]:
-        """The signatures that follow the statement, up to the header of bootstrap.tar."""
-        found: list[tuple[str, bytes]] = []
-        while True:
-            head = self._read(offset, tar.BLOCK)
-            size = _size_in(head)
-            if size is not None and head == tar.header(name=BOOTSTRAP, size=size):
-                return tuple(found)
-            match = _SIGNATURE_NAME.fullmatch(head[:100].rstrip(b"\0"))
-            if len(head) < tar.BLOCK:
-                raise TruncatedBundle(path=self.path, size=self.size, expected=offset + tar.BLOCK)
-            if match is None or head != tar.header(
-                name=signature_name(STATEMENT, match[1].decode()), size=SIGNATURE_SIZE
-            ):
-                raise HeaderMismatch(path=self.path, entry=f"what follows {STATEMENT}", offset=offset)
-            if len(found) == LIMITS.signers:
-                raise NotABundle(path=self.path, why=f"it has more than {LIMITS.signers} signatures")
-            found.append((match[1].decode(), self._read(offset + tar.BLOCK, SIGNATURE_SIZE)))
-            offset += 2 * tar.BLOCK
-
-    def _beside(self) -> dict[str, bytes]:
-        """Signatures made elsewhere: files NAME.<keyid>.sig in the bundle's folder."""
-        path = Path(self.path)
-        found: dict[str, bytes] = {}
-        for beside in sorted(path.parent.glob(f"{_escaped(path.name)}.ed25519-*.sig")):
-            keyid = beside.name.removeprefix(f"{path.name}.").removesuffix(".sig")
-            if len(found) == LIMITS.signers or not _KEYID.fullmatch(keyid) or not beside.is_file():
-                continue
-            try:
-                with beside.open("rb") as file:
-                    found[keyid] = file.read(SIGNATURE_SIZE + 1)
-            except OSError as error:
-                raise NotReadable(path=str(beside), why=error.strerror or str(error)) from None
-        return found
+        volumes = self.volumes
+        statement, inside = read_front(self._read, path=self.path)
+        self._front = len(statement) + _FRONT
+        if volumes is None:
+            beside = signatures_beside(Path(self.path))
+        else:
+            beside = signatures_beside(volumes.path.with_name(volumes.name), volumes.folders)
+        return Signed(
+            path=self.path,
+            statement=statement,
+            inside=inside,
+            beside=beside,
+            volumes=None if volumes is None else volumes.signed,
+        )
 
     def check_size(self, layout: Layout) -> None:
         """Raises TruncatedBundle or TrailingBytes."""
+        self._layout, self._front = layout, layout.place(BOOTSTRAP).end + _FRONT
         if self.size < layout.size:
             raise TruncatedBundle(path=self.path, size=self.size, expected=layout.size)
         if self.size > layout.size:
@@ -126,7 +122,7 @@ class BundleFile:
         offset, end = place.body + skip, place.body + place.member.size
         while offset < end:
             try:
-                count = os.preadv(self.descriptor, [view[: min(len(buffer), end - offset)]], offset)
+                count = self._medium.read_into(view[: min(len(buffer), end - offset)], offset)
             except OSError:
                 count = 0  # a medium that cannot give a byte back has damaged it
             if count <= 0:
@@ -136,38 +132,58 @@ class BundleFile:
 
     def piece(self, place: Place, offset: int) -> bytes:
         """The next bytes of a body from `offset` in it, CHUNK of them at most. Raises DamagedContent."""
+        data = bytearray(min(CHUNK, place.member.size - offset))
         try:
-            data = os.pread(self.descriptor, min(CHUNK, place.member.size - offset), place.body + offset)
+            count = self._medium.read_into(memoryview(data), place.body + offset)
         except OSError:
-            data = b""
-        if not data:
+            count = 0
+        if not count:
             raise DamagedContent(path=self.path, damaged=((place.member.name, ()),))
-        return data
+        return bytes(data) if count == len(data) else bytes(data[:count])
+
+    def advise(self, place: Place) -> None:
+        """The body will be read in order."""
+        self._medium.advise(place.body, place.member.size)
+
+    @contextlib.contextmanager
+    def whole(self, place: Place) -> Iterator[memoryview]:
+        """A whole body in memory, however large: mapped, where it lies in one file."""
+        if isinstance(self._medium, OneFile):
+            start = place.body - place.body % mmap.ALLOCATIONGRANULARITY
+            length = place.body + place.member.size - start
+            with (
+                mmap.mmap(self._medium.descriptor, length, access=mmap.ACCESS_READ, offset=start) as mapped,
+                memoryview(mapped) as view,
+                view[place.body - start :] as data,
+            ):
+                yield data
+            return
+        buffer, at = page_buffer(max(1, place.member.size)), 0
+
+        def take(data: memoryview) -> None:
+            nonlocal at
+            buffer[at : at + len(data)] = data
+            at += len(data)
+
+        self.stream(place, take, page_buffer(CHUNK))
+        yield buffer[: place.member.size]
 
     def body(self, place: Place) -> bytes:
         """A whole small body."""
         return self._read(place.body, place.member.size)
 
     def _read(self, offset: int, count: int) -> bytes:
-        """Up to `count` bytes; fewer only at the end of the file. Raises NotReadable when the disk cannot give them."""
-        parts = []
+        """Up to `count` bytes; fewer only at the end of the file. Raises NotReadable when the disk cannot give them,
+        SliceDamaged where it is a slice."""
+        data = bytearray(max(0, min(count, self.size - offset)))
+        at = 0
         try:
-            while count > 0:
-                part = os.pread(self.descriptor, min(count, CHUNK), offset)
-                if not part:
-                    break
-                parts.append(part)
-                offset, count = offset + len(part), count - len(part)
+            while at < len(data) and (got := self._medium.read_into(memoryview(data)[at:], offset + at)):
+                at += got
         except OSError as error:
-            raise NotReadable(path=self.path, why=error.strerror or str(error)) from None
-        return b"".join(parts)
-
-
-def _size_in(head: bytes) -> int | None:
-    digits = head[_SIZE]
-    return int(digits, 8) if _OCTAL.fullmatch(digits) else None
-
-
-def _escaped(name: str) -> str:
-    """A file name as a glob pattern that matches itself."""
-    return re.sub(r"([*?[])", r"[\1]", name)
+            why = error.strerror or str(error)
+            if self.volumes is None:
+                raise NotReadable(path=self.path, why=why) from None
+            name = self.volumes.file(self.volumes.numbers(offset + at, 1)[0])
+            raise SliceDamaged(path=self.path, damaged=((name, why),)) from None
+        return bytes(data[:at])

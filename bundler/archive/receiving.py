@@ -24,11 +24,12 @@ class Arriving:
 
     path = "the stream on standard input"
 
-    def __init__(self, descriptor: int) -> None:
+    def __init__(self, descriptor: int, *, begun: bytes = b"") -> None:
+        """`begun` was read from it already."""
         self._descriptor = descriptor
         self._buffer = page_buffer(_PIECE)
-        self._rest = self._buffer[:0]  # what is read and not used yet
-        self._read = 0
+        self._rest = memoryview(begun)  # what is read and not used yet
+        self._read = len(begun)
         with contextlib.suppress(OSError):  # fewer and larger reads, where it is a pipe that may grow
             fcntl.fcntl(descriptor, fcntl.F_SETPIPE_SZ, _PIECE)
 

@@ -17,9 +17,11 @@ from bundler.cli.options import (
     realm_option,
     signing_key,
     upstream_option,
+    volume_sizes,
 )
 from bundler.cli.progress import counts_of, human, progress_of
 from bundler.errors import Usage
+from bundler.support.progress import counted
 
 _JOBS = 4
 
@@ -106,6 +108,12 @@ def _one_each(files: tuple[Path, ...], count: int) -> tuple[Path | None, ...]:
 @click.option("--lock", "lock_path", type=PATH, default=Path("images.lock"), show_default=True, help="What to fetch.")
 @click.option("--key", "keys", type=PATH, multiple=True, metavar="NAME.key", help="Sign with it; may be repeated.")
 @click.option("-o", "--output", type=PATH, required=True, metavar="OUT", help="The bundle file to make.")
+@click.option(
+    "--volume-size",
+    metavar="SIZE",
+    shell_complete=volume_sizes,
+    help="Make slices OUT.001, OUT.002 and on, of this many bytes at most: 4GB, 650MiB, fat32, dvd, bd25 and others.",
+)
 @click.option("--reuse", type=PATH, multiple=True, metavar="PATH", help="An earlier bundle or site to copy from.")
 @manifests_option
 @click.option(
@@ -126,6 +134,7 @@ def create(
     lock_path: Path,
     keys: tuple[Path, ...],
     output: Path,
+    volume_size: str | None,
     reuse: tuple[Path, ...],
     manifests: tuple[Path, ...],
     passphrase_files: tuple[Path, ...],
@@ -140,13 +149,16 @@ def create(
 
     Each byte is fetched once, hashed on its way, and written into its final place. Killed at any point, the same
     command goes on where it stopped. The same lock gives the same bytes, anywhere. Without --key the bundle is
-    unsigned, for `bundle sign` on another machine.
+    unsigned, for `bundle sign` on another machine. With --volume-size it becomes slices for several media, and
+    OUT.volumes.json that names them; every command takes that file for the bundle.
 
     \b
     Example:
       bundle create --lock images.lock --key release.key -o site.bundle
       bundle create --key release.key -o new.bundle --reuse old.bundle
+      bundle create --key release.key -o site.bundle --volume-size fat32
     """
+    from bundler.model.volumes import parse_size
     from bundler.workflows.create import create as run
 
     places = places_of(manifests=manifests, upstreams=upstreams, mirrors=mirrors, realms=realms, reuse=reuse)
@@ -157,8 +169,9 @@ def create(
     signing = [
         signing_key(path, secret) for path, secret in zip(keys, _one_each(passphrase_files, len(keys)), strict=True)
     ]
+    volume = parse_size(volume_size) if volume_size else None
     with progress_of("create", quiet=quiet) as progress:
-        done = run(lock_path, output, keys=signing, places=places, jobs=jobs or _JOBS, progress=progress)
+        done = run(lock_path, output, keys=signing, places=places, jobs=jobs or _JOBS, progress=progress, volume=volume)
     keyids = [key.public.keyid for key in signing]
     if as_json:
         facts = {
@@ -169,11 +182,13 @@ def create(
             "release": {"line": done.statement.release.line, "number": done.statement.release.number},
             "content": str(done.statement.content),
             "signers": keyids,
+            "slices": [str(path) for path in done.slices],
         }
         click.echo(json.dumps(facts, indent=2))
         return
     artifacts = len(done.statement.artifacts)
-    click.echo(f"wrote {done.out}: {human(done.size)}, {artifacts} artifacts, release {done.statement.release}")
+    wrote = f"{done.out}.volumes.json and {counted(len(done.slices), 'slice')}" if done.slices else str(done.out)
+    click.echo(f"wrote {wrote}: {human(done.size)}, {artifacts} artifacts, release {done.statement.release}")
     click.echo(f"  received {human(done.received)}{', going on from an earlier run' if done.resumed else ''}")
     for keyid in keyids:
         click.echo(f"  signed by {keyid}")

@@ -2,40 +2,74 @@
 
 import json
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from bundler.cli.options import PATH, jobs_option, json_option, quiet_option, threshold_option, trust_option
+from bundler.cli.options import (
+    PATH,
+    STDIN,
+    disk_option,
+    jobs_option,
+    json_option,
+    quiet_option,
+    threshold_option,
+    trust_option,
+)
 from bundler.cli.progress import human, progress_of
 from bundler.errors import Usage
+
+if TYPE_CHECKING:
+    from bundler.workflows.verify import VerifiedSlice
 
 
 @click.command()
 @click.argument("file", type=PATH)
 @trust_option
 @threshold_option(1)
+@disk_option
 @jobs_option
 @json_option
 @quiet_option
-def verify(file: Path, trust: tuple[Path, ...], threshold: int, jobs: int | None, as_json: bool, quiet: bool) -> None:
+def verify(
+    file: Path,
+    trust: tuple[Path, ...],
+    threshold: int,
+    disks: tuple[Path, ...],
+    jobs: int | None,
+    as_json: bool,
+    quiet: bool,
+) -> None:
     """Prove every byte of a bundle.
 
     First the signatures, then that the file is what the signed statement says, to the last byte. What is damaged is
-    named.
+    named. Of volumes, NAME.volumes.json stands for the whole, and NAME.003 for that slice alone; `-` is a bundle on
+    standard input.
 
     \b
     Example:
       bundle verify site.bundle --trust release.pub
+      bundle verify site.bundle.volumes.json --trust release.pub --disk /media/a --disk /media/b
+      bundle verify /media/b/site.bundle.003 --trust release.pub
     """
     from bundler.signing.keys import read_public_key
     from bundler.support.parallel import cores
+    from bundler.workflows.arrive import verify_stream
     from bundler.workflows.verify import verify as run
+    from bundler.workflows.verify import verify_slice
 
     if not trust:
         raise Usage(message="give at least one --trust NAME.pub", advice="Without a trusted key nothing can be proved.")
     keys = [read_public_key(path) for path in trust]
     with progress_of("verify", quiet=quiet) as progress:
-        done = run(file, keys=keys, threshold=threshold, jobs=jobs or cores(), progress=progress)
+        one = verify_slice(file, keys=keys, threshold=threshold, progress=progress, folders=disks)
+        if one is not None:
+            _tell_slice(one, as_json=as_json)
+            return
+        if file == STDIN:
+            done = verify_stream(0, keys=keys, threshold=threshold, progress=progress)
+        else:
+            done = run(file, keys=keys, threshold=threshold, jobs=jobs or cores(), progress=progress, folders=disks)
     if as_json:
         facts = {
             "bundle": str(file),
@@ -51,6 +85,24 @@ def verify(file: Path, trust: tuple[Path, ...], threshold: int, jobs: int | None
     click.echo(f"  release {done.statement.release}, content {done.statement.content}")
     for keyid in done.signed:
         click.echo(f"  signed by {keyid}, trusted")
+
+
+def _tell_slice(one: "VerifiedSlice", *, as_json: bool) -> None:
+    volumes, said = one.volumes, one.volumes.slices[one.number - 1]
+    if as_json:
+        facts = {
+            "slice": str(one.path),
+            "number": one.number,
+            "slices": len(volumes.slices),
+            "size": said.size,
+            "digest": str(said.digest),
+            "release": {"line": volumes.release.line, "number": volumes.release.number},
+            "content": str(volumes.content),
+        }
+        click.echo(json.dumps(facts, indent=2))
+        return
+    click.echo(f"{one.path}: good, slice {one.number} of {len(volumes.slices)}, every byte of {human(said.size)}")
+    click.echo(f"  release {volumes.release}, content {volumes.content}")
 
 
 @click.command()

@@ -20,6 +20,7 @@ _COMMANDS = {
     "statement": ("bundler.cli.signing", "Print the exact bytes that a signature covers."),
     "sign": ("bundler.cli.signing", "Add a signature beside a bundle."),
     "verify": ("bundler.cli.look", "Prove every byte of a bundle."),
+    "copy": ("bundler.cli.volumes", "Copy a bundle to a medium, and read it back from there."),
     "inspect": ("bundler.cli.look", "List what a bundle holds."),
     "extract": ("bundler.cli.look", "Take one artifact out of a bundle."),
     "site": ("bundler.cli.sitefile", "Write and check site.yaml: the hosts and networks of a site."),
@@ -45,6 +46,7 @@ _COMMANDS = {
     "push": ("bundler.cli.push", "Push a bundle to a registry that the site has already."),
     "completion": ("bundler.cli.completion", "Print the completion script of a shell."),
 }
+_RESUMED = ("create", "copy", "install", "push", "apply", "uninstall", "restore", "gc")
 # What only programs run: in no overview.
 _PLUMBING = {"receive": "bundler.cli.site"}
 
@@ -96,7 +98,7 @@ def main(arguments: list[str] | None = None) -> int:
         return error.exit_code
     except (KeyboardInterrupt, click.Abort):
         started = (sys.argv[1:] if arguments is None else arguments)[:1]
-        resumed = started in (["create"], ["install"], ["push"], ["apply"], ["uninstall"], ["restore"], ["gc"])
+        resumed = bool(started) and started[0] in _RESUMED
         click.echo(f"interrupted{'; the same command goes on where it stopped' if resumed else ''}", err=True)
         return 130
     except SystemExit as error:

@@ -29,6 +29,7 @@ class _FileName(click.Path):
 
 
 PATH = _FileName(path_type=Path, readable=False)
+STDIN = Path("-")
 
 jobs_option = click.option(
     "-j",
@@ -42,6 +43,14 @@ quiet_option = click.option("-q", "--quiet", is_flag=True, help="No progress, no
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, for scripts.")
 trust_option = click.option(
     "--trust", "trust", type=PATH, multiple=True, metavar="NAME.pub", help="A key to trust; may be given several times."
+)
+disk_option = click.option(
+    "--disk",
+    "disks",
+    type=PATH,
+    multiple=True,
+    metavar="DIR",
+    help="Slices of volumes may lie in this folder too; may be repeated.",
 )
 passphrase_option = click.option(
     "--passphrase-file", type=PATH, metavar="FILE", help="Read the key's passphrase from the first line of FILE."
@@ -96,6 +105,13 @@ def names_of(*kinds: str) -> Callable[[click.Context, click.Parameter, str], lis
         return [name for kind in kinds for name in found.names(kind) if name.startswith(incomplete)]
 
     return complete
+
+
+def volume_sizes(_: click.Context, __: click.Parameter, incomplete: str) -> list[str]:
+    """Completes the sizes of volumes that have a name."""
+    from bundler.model.volumes import SIZES
+
+    return [name for name in SIZES if name.startswith(incomplete)]
 
 
 def threshold_option(default: int | None) -> Callable[[F], F]:

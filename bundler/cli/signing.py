@@ -236,9 +236,10 @@ def sign(file: Path, key: Path | None, attach: Path | None, pub: Path | None, pa
     from bundler.workflows.sign import sign as run
 
     if key is not None and attach is None and pub is None:
-        beside = run(file, signing_key(key, passphrase_file))
+        made = run(file, signing_key(key, passphrase_file))
     elif attach is not None and pub is not None and key is None:
-        beside = attach_signature(file, read_public_key(pub), attach)
+        made = (attach_signature(file, read_public_key(pub), attach),)
     else:
         raise Usage(message="give --key NAME.key, or --attach SIG with --pub NAME.pub")
-    click.echo(f"wrote {beside}")
+    for beside in made:
+        click.echo(f"wrote {beside}")

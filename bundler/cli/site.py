@@ -1,7 +1,9 @@
 """`bundle install` and `bundle serve`, and `bundle receive` for programs."""
 
 import json
+import os
 import signal
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -9,11 +11,21 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from bundler.cli.deploy import apply_options, deploy
-from bundler.cli.options import PATH, check_reason, json_option, quiet_option, threshold_option, trust_option
+from bundler.cli.options import (
+    PATH,
+    STDIN,
+    check_reason,
+    disk_option,
+    json_option,
+    quiet_option,
+    threshold_option,
+    trust_option,
+)
 from bundler.cli.progress import human, progress_of
 from bundler.errors import Malformed, Usage
 
 if TYPE_CHECKING:
+    from bundler.errors import SliceMissing
     from bundler.workflows.install import Installed
 
 
@@ -25,6 +37,7 @@ if TYPE_CHECKING:
 @click.option("--site", "site_file", type=PATH, metavar="FILE", help="All hosts of this site.yaml.")
 @click.option("--allow-downgrade", is_flag=True, help="Take a release older than one seen (--root only); say why.")
 @click.option("--reason", default="", metavar="TEXT", help="Why, for the site's history.")
+@disk_option
 @apply_options
 @json_option
 @quiet_option
@@ -36,6 +49,7 @@ def install(
     site_file: Path | None,
     allow_downgrade: bool,
     reason: str,
+    disks: tuple[Path, ...],
     as_json: bool,
     quiet: bool,
     **given: Any,
@@ -54,18 +68,25 @@ def install(
 
     A release older than one that the site has seen is refused. `bundle rollback` returns to one that the site keeps;
     --allow-downgrade --reason TEXT takes one from a bundle, and the site remembers why.
+    Of volumes, FILE is NAME.volumes.json, one of the slices or their folder; with --root their disks may be put in one
+    after the other: on a terminal the next one is asked for. With --root, `-` is a bundle, or its slices in their
+    order, on standard input.
 
     \b
     Example:
       bundle install site.bundle --trust release.pub --site site.yaml
       bundle install site.bundle --trust release.pub --root /srv/site
+      bundle install /media/a/site.bundle.001 --disk /media/b --trust release.pub --root /srv/site
+      ssh site bundle install - --root /srv/site < site.bundle
     """
     downgrade = _downgrade(allow_downgrade, reason)
+    if site_file is not None and root is None and (disks or file == STDIN):
+        raise Usage(message="--disk and `-` go with --root", advice="With --site, have all slices in one folder.")
     if site_file is not None and root is None and not downgrade:
         deploy(file, site_file, trust=trust, threshold=threshold, as_json=as_json, quiet=quiet, **given)
     elif root is not None and site_file is None:
         jobs = given["jobs"]
-        _install_root(file, root, trust, threshold, jobs=jobs, downgrade=downgrade, as_json=as_json, quiet=quiet)
+        _install_root(file, root, trust, threshold, disks, jobs=jobs, downgrade=downgrade, as_json=as_json, quiet=quiet)
     else:
         advice = "--allow-downgrade goes with --root." if downgrade else ""
         raise Usage(message="give --site site.yaml, or --root DIR for a folder of this machine", advice=advice)
@@ -84,6 +105,7 @@ def _install_root(
     root: Path,
     trust: Sequence[Path],
     threshold: int | None,
+    disks: Sequence[Path],
     *,
     jobs: int | None,
     downgrade: str,
@@ -92,12 +114,24 @@ def _install_root(
 ) -> None:
     from bundler.signing.keys import read_public_key
     from bundler.support.parallel import cores
-    from bundler.workflows.install import install as run
+    from bundler.workflows.arrive import install_any, install_stream
 
     keys = [read_public_key(path) for path in trust]
     with progress_of("install", quiet=quiet) as progress:
-        jobs = jobs or 2 * cores()
-        done = run(file, root, keys=keys, threshold=threshold, jobs=jobs, progress=progress, downgrade=downgrade)
+        if file == STDIN:
+            done = install_stream(0, root, keys=keys, threshold=threshold, progress=progress, downgrade=downgrade)
+        else:
+            done = install_any(
+                file,
+                root,
+                keys=keys,
+                threshold=threshold,
+                jobs=jobs or 2 * cores(),
+                progress=progress,
+                folders=disks,
+                ask=ask_for_disk,
+                downgrade=downgrade,
+            )
     if as_json:
         click.echo(json.dumps(_facts(done), indent=2))
         return
@@ -108,6 +142,16 @@ def _install_root(
     for keyid in done.signed:
         click.echo(f"  signed by {keyid}, trusted")
     click.echo(f"  serve it with:  bundle serve --root {root} --listen 0.0.0.0:8080")
+
+
+def ask_for_disk(missing: "SliceMissing") -> bool:
+    """On a terminal, ask for the disk with a slice; elsewhere nobody can be asked."""
+    if not (os.isatty(0) and os.isatty(2)):
+        return False
+    (name, _), *_ = missing.missing
+    where = " or ".join(missing.folders)
+    click.echo(f"\nPut in the disk with {name}, at {where}, and press Enter; Ctrl-C ends", err=True)
+    return bool(sys.stdin.readline())
 
 
 def _facts(done: "Installed") -> dict[str, object]:

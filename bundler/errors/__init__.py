@@ -87,6 +87,7 @@ from bundler.errors.trust import (
     WrongPassphrase,
 )
 from bundler.errors.vendor import ChecksumUnknown, LicenseNotAccepted
+from bundler.errors.volumes import ReadBackDiffers, SecondBundle, SliceDamaged, SliceMissing, TooLargeForDisk
 
 __all__ = [
     "ActionFailed",
@@ -138,12 +139,16 @@ __all__ = [
     "PreflightFailed",
     "Problem",
     "PushFailed",
+    "ReadBackDiffers",
     "ReleaseConflict",
     "ReleaseIncomplete",
     "ResolutionFailed",
     "RevokedKey",
+    "SecondBundle",
     "SecretsDamaged",
     "SecretsLocked",
+    "SliceDamaged",
+    "SliceMissing",
     "StaleLink",
     "StaleLock",
     "StalePlan",
@@ -154,6 +159,7 @@ __all__ = [
     "StoreDamaged",
     "ThresholdNotMet",
     "TooLarge",
+    "TooLargeForDisk",
     "ToolMissing",
     "TrailingBytes",
     "TruncatedBundle",

@@ -2,14 +2,14 @@
 what is taken from them is hashed like what comes over the network."""
 
 import contextlib
-import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Protocol
 
 from bundler.archive.form import bundle_layout
 from bundler.archive.reader import CHUNK, BundleFile
-from bundler.errors import BundleError, NotReadable
+from bundler.archive.slices import medium_of, stands_for_volumes
+from bundler.errors import BundleError, NotReadable, SliceDamaged, SliceMissing
 from bundler.model.digest import Digest
 from bundler.model.statement import BLOB_PREFIX
 from bundler.model.statement_parser import parse_statement
@@ -41,7 +41,7 @@ class Cache:
         self._places: dict[Digest, list[tuple[Path, int]]] = {}
         self._stores: list[BlobStore] = []
         for path in paths:
-            if path.is_dir():
+            if path.is_dir() and not stands_for_volumes(path):
                 self._stores.append(BlobStore(path))
             else:
                 self._add_bundle(path)
@@ -63,7 +63,7 @@ class Cache:
     def copy(self, digest: Digest, size: int, sink: ProvingSink) -> bool:
         """Write the blob into the empty `sink`, if some place here has it, whole and with its digest."""
         for path, offset in self._candidates(digest):
-            with contextlib.suppress(NotReadable):
+            with contextlib.suppress(NotReadable, SliceMissing, SliceDamaged):
                 _copy(path, offset, size, sink)
                 if sink.digest == digest:
                     return True
@@ -82,17 +82,12 @@ def _copy(path: Path, offset: int, count: int, sink: Sink) -> None:
     """Raises NotReadable."""
     buffer = page_buffer(CHUNK)
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        with contextlib.closing(medium_of(path)) as medium:
+            while count > 0:
+                got = medium.read_into(buffer[: min(len(buffer), count)], offset)
+                if got <= 0:
+                    raise NotReadable(path=str(path), why="it ends too early")
+                sink.write(buffer[:got])
+                offset, count = offset + got, count - got
     except OSError as error:
         raise NotReadable(path=str(path), why=error.strerror or str(error)) from None
-    try:
-        while count > 0:
-            got = os.preadv(descriptor, [buffer[: min(len(buffer), count)]], offset)
-            if got <= 0:
-                raise NotReadable(path=str(path), why="it ends too early")
-            sink.write(buffer[:got])
-            offset, count = offset + got, count - got
-    except OSError as error:
-        raise NotReadable(path=str(path), why=error.strerror or str(error)) from None
-    finally:
-        os.close(descriptor)

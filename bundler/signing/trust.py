@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Mapping, Set
 from dataclasses import dataclass
 from datetime import datetime
+from pathlib import PurePath
 
 from bundler.errors import (
     BadSignature,
@@ -21,6 +22,7 @@ from bundler.errors import (
 from bundler.model.digest import Digest
 from bundler.model.statement import Statement
 from bundler.model.statement_parser import parse_statement
+from bundler.model.volumes import Volumes, parse_volumes
 from bundler.signing.keys import PublicKey
 
 
@@ -55,12 +57,15 @@ class Trust:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Signed:
-    """What a bundle file says of itself before anything of it is parsed: exact bytes and raw signatures by keyid."""
+    """What a bundle file says of itself before anything of it is parsed: exact bytes and raw signatures by keyid.
+
+    `volumes` is what is said of the slices that it lies in: bytes and signatures of their own."""
 
     path: str
     statement: bytes
     inside: tuple[tuple[str, bytes], ...]  # signatures inside the file, in their order
     beside: Mapping[str, bytes]
+    volumes: "Signed | None" = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,6 +90,8 @@ def judge(trust: Trust, signed: Signed, *, now: datetime | None = None) -> Accep
     doubled = [keyid for keyid, count in Counter(keyids).items() if count > 1]
     if doubled:
         raise DoubledKey(keyid=doubled[0], where=signed.path)
+    if signed.volumes is not None:
+        judge_volumes(trust, signed.volumes, of=signed.statement)
     proofs = prove(trust, signed, what="bundle.json")
     if now is not None and trust.expires is not None and now > trust.expires:
         raise TrustExpired(expired=f"{trust.expires:%Y-%m-%d %H:%M} UTC", now=f"{now:%Y-%m-%d %H:%M} UTC")
@@ -164,3 +171,20 @@ def judge_release(statement: Statement, seen: Mapping[str, tuple[int, Digest]], 
         raise OlderRelease(line=line, number=number, seen=highest)
     if number == highest and content != statement.content:
         raise ReleaseConflict(line=line, number=number, found=str(statement.content), seen=str(content))
+
+
+def judge_volumes(trust: Trust, signed: Signed, *, of: bytes | None = None) -> Volumes:
+    """Whether enough trusted keys signed what is said of a bundle's slices; `of` is that bundle's statement.
+
+    Raises as `judge` does.
+    """
+    prove(trust, signed, what=PurePath(signed.path).name)
+    volumes = parse_volumes(signed.statement, path=signed.path)
+    if of is not None and volumes.statement != Digest.of(of):
+        raise MalformedStatement(
+            path=signed.path,
+            where="statement",
+            found=f"slices of another bundle, {volumes.statement}",
+            expected=str(Digest.of(of)),
+        )
+    return volumes

@@ -4,10 +4,11 @@ import contextlib
 import ctypes
 import errno
 import fcntl
+import mmap
 import os
 import re
 import secrets
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from bundler.errors import Busy, CannotWrite, DiskFull, NotReadable
@@ -15,6 +16,7 @@ from bundler.errors import Busy, CannotWrite, DiskFull, NotReadable
 _HALF = re.compile(r"\..+\.[0-9a-f]{16}\.new")
 _FALLOC_FL_KEEP_SIZE = 1
 _AT_FDCWD, _RENAME_EXCHANGE = -100, 2
+_WINDOW = 1 << 30  # of a file that is looked at in one go
 
 
 def read_file(path: Path, *, limit: int) -> bytes:
@@ -188,6 +190,41 @@ def reserve(descriptor: int, size: int) -> None:
             os.ftruncate(descriptor, before.st_size)  # gives back what lies beyond the end
             raise OSError(code, os.strerror(code))
     os.ftruncate(descriptor, size)
+
+
+def forget(descriptor: int) -> int:
+    """Drop what the page cache has of a synced file, so that the next read comes from the medium; gives how many bytes
+    stay in memory all the same (a file system that lives there keeps them)."""
+    os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
+    size = os.fstat(descriptor).st_size
+    mincore = getattr(ctypes.CDLL(None, use_errno=True), "mincore", None)
+    if mincore is None:
+        return 0
+    return sum(_resident(mincore, descriptor, at, min(_WINDOW, size - at)) for at in range(0, size, _WINDOW))
+
+
+def _resident(mincore: Callable[..., int], descriptor: int, offset: int, count: int) -> int:
+    """Bytes of a part of a file that are in memory (mincore(2)); whole pages."""
+    pages = (ctypes.c_ubyte * -(-count // mmap.PAGESIZE))()
+    # Writable only so that its address can be taken; nothing is written.
+    with mmap.mmap(descriptor, count, flags=mmap.MAP_PRIVATE, offset=offset) as mapped:
+        first = ctypes.c_char.from_buffer(mapped)
+        known = mincore(ctypes.c_void_p(ctypes.addressof(first)), ctypes.c_size_t(count), pages) == 0
+        del first
+    return mmap.PAGESIZE * sum(page & 1 for page in pages) if known else 0
+
+
+def filesystem_of(path: Path) -> str:
+    """The kind of file system that a folder is on, as the kernel calls it (`vfat`); empty where it does not say."""
+    number = path.stat().st_dev
+    wanted = f"{os.major(number)}:{os.minor(number)}"
+    try:
+        lines = Path("/proc/self/mountinfo").read_text("utf-8", "replace").splitlines()
+    except OSError:
+        return ""
+    # proc_pid_mountinfo(5): the third field is the device, the kind follows a lone dash.
+    kinds = (line.split(" - ", 1)[1].split()[0] for line in lines if line.split()[2] == wanted and " - " in line)
+    return next(kinds, "")
 
 
 def is_named(descriptor: int, path: Path) -> bool:

@@ -1,8 +1,6 @@
 """Proving a bundle: signatures first, then the frame, then every body, on all cores."""
 
 import hashlib
-import mmap
-import os
 import threading
 from collections.abc import Callable, Iterable, Mapping
 
@@ -34,20 +32,16 @@ def layout_of(file: BundleFile, statement: Statement, statement_size: int) -> La
 
 def check_bootstrap_signatures(file: BundleFile, statement: Statement, layout: Layout) -> None:
     """Every signer must have signed bootstrap.tar too. Raises BadSignature."""
-    place = layout.place(BOOTSTRAP)
-    start = place.body - place.body % mmap.ALLOCATIONGRANULARITY
-    with (
-        mmap.mmap(
-            file.descriptor, place.body + place.member.size - start, access=mmap.ACCESS_READ, offset=start
-        ) as mapped,
-        memoryview(mapped) as view,
-        view[place.body - start :] as data,
-    ):
-        for raw in statement.signers:
-            key = PublicKey(raw)
-            signature = file.body(layout.place(signature_name(BOOTSTRAP, key.keyid)))
-            if not key.verifies(signature, data):
-                raise BadSignature(keyid=key.keyid, what=BOOTSTRAP, why="the bytes or the signature were changed")
+    with file.whole(layout.place(BOOTSTRAP)) as data:
+        bootstrap_is_signed(statement, data, lambda keyid: file.body(layout.place(signature_name(BOOTSTRAP, keyid))))
+
+
+def bootstrap_is_signed(statement: Statement, data: memoryview, signature: Callable[[str], bytes | memoryview]) -> None:
+    """`signature` gives that of a keyid. Raises BadSignature."""
+    for raw in statement.signers:
+        key = PublicKey(raw)
+        if not key.verifies(bytes(signature(key.keyid)), data):
+            raise BadSignature(keyid=key.keyid, what=BOOTSTRAP, why="the bytes or the signature were changed")
 
 
 def check_bodies(file: BundleFile, statement: Statement, layout: Layout, *, jobs: int, progress: Progress) -> None:
@@ -87,7 +81,7 @@ def hash_body(file: BundleFile, place: Place, advance: Callable[[int], object]) 
         sha256.update(data)
         advance(len(data))
 
-    os.posix_fadvise(file.descriptor, place.body, place.member.size, os.POSIX_FADV_SEQUENTIAL)
+    file.advise(place)
     file.stream(place, take, thread_buffer())
     return Digest(sha256.hexdigest())
 

@@ -12,6 +12,7 @@ from bundler.fetch.bootstrap import digest_of, write_known
 from bundler.fetch.partial import Partial
 from bundler.fetch.pool import fetch_all
 from bundler.fetch.tasks import slots_of, tasks_of
+from bundler.fetch.volumes import volumes_beside
 from bundler.model.statement import Statement, write_statement
 from bundler.signing.keys import PublicKey, SigningKey
 from bundler.support.progress import Progress
@@ -23,13 +24,15 @@ from bundler.workflows.tool import tool_sources
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Created:
-    """`received` counts bytes from the network in this run; `resumed` says that an earlier run had begun."""
+    """`received` counts bytes from the network in this run; `resumed` says that an earlier run had begun; `slices` are
+    the files of volumes, none of a bundle in one file."""
 
     out: Path
     statement: Statement
     size: int
     received: int
     resumed: bool
+    slices: tuple[Path, ...] = ()
 
 
 def create(
@@ -40,8 +43,11 @@ def create(
     places: Places,
     jobs: int,
     progress: Progress,
+    volume: int | None = None,
 ) -> Created:
     """Fetch everything that the lock names into its place, sign, and give the file its name at the very end.
+
+    With `volume` it becomes raw slices of that many bytes, each written in its own file from the beginning.
 
     A lock that comes up short is refused before anything large is fetched (Incomplete).
     """
@@ -52,7 +58,7 @@ def create(
     tasks = tasks_of(lock, draft.contents, draft.bootstrap, draft.layout)
     transport = Transport()
     sources = sources_of(places, transport, progress, replaced=out)
-    with Partial(out, plan=draft.plan, size=draft.layout.size, blobs=slots_of(tasks)) as partial:
+    with Partial(out, plan=draft.plan, size=draft.layout.size, blobs=slots_of(tasks), volume=volume) as partial:
         if partial.resumed:
             progress.note(f"going on with {partial.path}")
         _write_known(partial, draft)
@@ -66,10 +72,11 @@ def create(
             raise
         fetch_all(tasks, partial, sources, jobs=jobs, progress=progress, refresh=refresh)
         statement = _sign(partial, draft, keys)
-        partial.publish()
-        resumed = partial.resumed
+        partial.publish(volumes_beside(partial, statement, keys, progress) if volume else None)
+        resumed, slices = partial.resumed, tuple(out.with_name(name) for name in partial.parts.names if volume)
     transport.close()
-    return Created(out=out, statement=statement, size=draft.layout.size, received=transport.received, resumed=resumed)
+    received, size = transport.received, draft.layout.size
+    return Created(out=out, statement=statement, size=size, received=received, resumed=resumed, slices=slices)
 
 
 def refuse_doubled(keys: Sequence[PublicKey], *, where: str) -> None:

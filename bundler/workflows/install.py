@@ -64,10 +64,11 @@ def install(
     threshold: int | None,
     jobs: int,
     progress: Progress,
+    folders: Sequence[Path] = (),
     downgrade: str = "",
 ) -> Installed:
     """From a bundle file; every byte of it is proved. Raises as `fill`, and DamagedContent with all that is damaged."""
-    with BundleFile(path) as file:
+    with BundleFile(path, folders) as file:
         source = FromFile(file, jobs=jobs)
         return fill(source, root, keys=keys, threshold=threshold, progress=progress, downgrade=downgrade)
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from bundler.archive.contents import chart_reference
+from bundler.archive.slices import stands_for_volumes
 from bundler.catalog.manifests import Manifests
 from bundler.errors import Usage
 from bundler.fetch.cache import Cache
@@ -45,7 +46,9 @@ def read_lock(path: Path) -> Lock:
 
 
 def is_bundle(path: Path) -> bool:
-    """Whether a file is a tar, as every bundle is. A lock is text."""
+    """Whether a file is a tar, as every bundle is, or stands for volumes. A lock is text."""
+    if stands_for_volumes(path):
+        return True
     try:
         with path.open("rb") as file:
             return file.read(512)[_USTAR] == b"ustar"

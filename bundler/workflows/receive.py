@@ -34,7 +34,7 @@ def receive(
     Raises as `fill`, and NotABundle, WrongBytes, TruncatedBundle and TrailingBytes for a stream that is not what
     it must be: then the store keeps what was whole and the durable beginning of the blob that was on its way.
     """
-    return fill(_FromStream(Arriving(descriptor)), root, keys=keys, threshold=threshold, progress=progress)
+    return fill(FromStream(Arriving(descriptor)), root, keys=keys, threshold=threshold, progress=progress)
 
 
 def rebuild(root: Path) -> Installed:
@@ -109,7 +109,7 @@ def _existing(path: Path) -> Path:
     return next(each for each in (path.absolute(), *path.absolute().parents) if each.is_dir())
 
 
-class _FromStream:
+class FromStream:
     """The stream as a source. Its blobs come one after the other in the order of the bundle, each proved on its way."""
 
     def __init__(self, arriving: Arriving) -> None:

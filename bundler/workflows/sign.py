@@ -7,6 +7,7 @@ from pathlib import Path
 from bundler.archive.draft import draft_of
 from bundler.archive.form import SIGNATURE_SIZE
 from bundler.archive.reader import BundleFile
+from bundler.archive.slices import volumes_of
 from bundler.errors import BadSignature, BundleError, NotReadable
 from bundler.fetch.bootstrap import assemble
 from bundler.model.statement import write_statement
@@ -56,20 +57,29 @@ def statement_of_bundle(path: Path) -> bytes:
     return data
 
 
-def sign(path: Path, key: SigningKey) -> Path:
-    """Sign the statement of a bundle, and put the signature beside the file."""
-    return _put(path, key.public, key.sign(statement_of_bundle(path)))
+def sign(path: Path, key: SigningKey) -> tuple[Path, ...]:
+    """Sign the statement of a bundle, and what names its slices; put the signatures beside the files."""
+    return tuple(_put(target, key.public, key.sign(data)) for target, data in _signable(path).items())
 
 
 def attach(path: Path, key: PublicKey, signature_path: Path) -> Path:
     """Put a raw signature that was made elsewhere beside the file, if it holds. Raises BadSignature."""
-    data = statement_of_bundle(path)
     signature = files.read_file(signature_path, limit=4096)
     if len(signature) != SIGNATURE_SIZE:
         raise NotReadable(path=str(signature_path), why=f"it has {len(signature)} bytes, a raw signature has 64")
-    if not key.verifies(signature, data):
-        raise BadSignature(keyid=key.keyid, what=f"the statement of {path}", why="it was made over other bytes")
-    return _put(path, key, signature)
+    for target, data in _signable(path).items():
+        if key.verifies(signature, data):
+            return _put(target, key, signature)
+    raise BadSignature(keyid=key.keyid, what=f"the statement of {path}", why="it was made over other bytes")
+
+
+def _signable(path: Path) -> dict[Path, bytes]:
+    """What is signed of a bundle, by the file that its signatures are named after."""
+    data = statement_of_bundle(path)
+    volumes = volumes_of(path)
+    if volumes is None:
+        return {path: data}
+    return {volumes.path.with_name(volumes.name): data, volumes.path: volumes.signed.statement}
 
 
 def _put(path: Path, key: PublicKey, signature: bytes) -> Path:

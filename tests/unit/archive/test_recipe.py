@@ -11,6 +11,7 @@ from bundler.archive.form import BOOTSTRAP, STATEMENT, signature_name
 from bundler.archive.recipe import recipe
 from tests.bundles import ALICE, SOURCES, tiny_bundle
 from tests.lab import require_program
+from tests.volumes import sliced
 
 
 @pytest.mark.parametrize("signed", [True, False])
@@ -45,3 +46,17 @@ def test_an_older_bootstrap_of_the_same_signer_is_not_run(tmp_path: Path) -> Non
     assert done.stdout.splitlines().count("Signature Verified Successfully") == 2
     assert done.returncode != 0
     assert not (tmp_path / "first-step/bootstrap").exists()
+
+
+def test_the_first_slice_is_enough(tmp_path: Path) -> None:
+    """All that the recipe takes lies at the front: a set of volumes begins like the file."""
+    require_program("openssl")
+    found = sliced(tiny_bundle(tmp_path), tmp_path / "disk", 2)
+    found.path(2).unlink()
+    (tmp_path / "alice.pub").write_bytes(ALICE.public.pem())
+    script = textwrap.dedent("".join(re.findall(r"(?m)^    .*\n", recipe(signed=True).decode())))
+    script = script.replace("/media/disk/site.bundle", str(found.path(1)))
+    script = script.replace("/media/card/NAME.pub", str(tmp_path / "alice.pub"))
+    done = subprocess.run(["sh", "-c", script], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert f"install {found.path(1)}" in done.stdout

@@ -24,6 +24,7 @@ RANGES = {
     "bundler.errors.vendor": range(80, 90),
     "bundler.errors.hosts": range(90, 100),
     "bundler.errors.push": range(100, 110),
+    "bundler.errors.volumes": range(110, 115),
     "bundler.errors.generations": range(115, 125),
 }
 FACTS = {

@@ -210,3 +210,106 @@ def test_data_that_could_not_be_synced_is_never_published(out: Path, monkeypatch
     assert not out.exists()
     with begin(out) as partial:
         assert not partial.whole(0)
+
+
+# --- volumes
+
+
+def slices(out: Path) -> list[str]:
+    return sorted(path.name for path in out.parent.iterdir())
+
+
+def begin_slices(out: Path, *, volume: int = 3000, plan: Digest = PLAN) -> Partial:
+    return Partial(out, plan=plan, size=SIZE, blobs=BLOBS, volume=volume)
+
+
+def test_slices_are_written_in_their_places(out: Path) -> None:
+    data = os.urandom(SIZE)
+    with begin_slices(out) as partial:
+        partial.write(data[2500:9500], 2500)  # over three borders
+        partial.write(data[:2500], 0)
+        partial.write(data[9500:], 9500)
+        assert partial.read(SIZE, 0) == data
+        assert partial.read(7000, 2999) == data[2999:9999]
+        assert partial.read(10, SIZE - 3) == data[-3:]
+        buffer = memoryview(bytearray(5000))
+        assert partial.read_into(buffer, 2900) == 100  # as far as one file goes
+        assert slices(out)[:4] == [f"site.bundle.{number:03d}.partial" for number in range(1, 5)]
+        partial.publish({"site.bundle.volumes.json": b"{}"})
+    names = [f"site.bundle.{number:03d}" for number in range(1, 5)]
+    assert slices(out) == [*names, "site.bundle.volumes.json"]
+    assert b"".join(out.with_name(name).read_bytes() for name in names) == data
+    assert [out.with_name(name).stat().st_mode & 0o7777 for name in names] == [0o644] * 4
+
+
+def test_slices_go_on(out: Path) -> None:
+    with begin_slices(out) as partial:
+        partial.write(b"abcdef", 2997)
+        partial.mark(0, 6)
+        partial.finish(0)
+    with begin_slices(out) as partial:
+        assert partial.resumed
+        assert partial.whole(0)
+        assert partial.read(6, 2997) == b"abcdef"
+    for other in ({"volume": 2999}, {"plan": OTHER}):
+        with begin_slices(out, **other) as partial:
+            assert not partial.resumed
+
+
+@pytest.mark.parametrize("renamed", [0, 1, 3, 4])
+def test_killed_between_the_renames(out: Path, monkeypatch: pytest.MonkeyPatch, renamed: int) -> None:
+    """The journal says that they were whole: the next run only gives the others their names."""
+    rename, left = Path.rename, renamed
+
+    def killed(self: Path, target: Path) -> Path:
+        nonlocal left
+        if left == 0:
+            raise KeyboardInterrupt
+        left -= 1
+        return rename(self, target)
+
+    with begin_slices(out) as partial:
+        partial.write(b"x" * SIZE, 0)
+        for slot in range(BLOBS):
+            partial.finish(slot)
+        with monkeypatch.context() as patched:
+            patched.setattr(Path, "rename", killed)
+            with pytest.raises(KeyboardInterrupt):
+                partial.publish({"site.bundle.volumes.json": b"{}"})
+    assert not out.with_name("site.bundle.volumes.json").exists()
+    with begin_slices(out) as partial:
+        assert partial.resumed
+        assert all(partial.whole(slot) for slot in range(BLOBS))
+        assert partial.read(SIZE, 0) == b"x" * SIZE
+        partial.publish({"site.bundle.volumes.json": b"{}"})
+    assert slices(out) == [*(f"site.bundle.{number:03d}" for number in range(1, 5)), "site.bundle.volumes.json"]
+
+
+def test_a_users_slice_is_never_touched(out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("site.bundle.001", "site.bundle.007", "site.bundle.volumes.json"):
+        path = out.with_name(name)
+        path.write_bytes(b"precious")
+        with pytest.raises(CannotWrite, match="never replaced"):
+            begin_slices(out)
+        assert path.read_bytes() == b"precious"
+        path.unlink()
+    with begin_slices(out) as partial:  # one that comes meanwhile
+        out.with_name("site.bundle.002").write_bytes(b"precious")
+        with pytest.raises(CannotWrite, match="never replaced"):
+            partial.publish()
+    assert out.with_name("site.bundle.002").read_bytes() == b"precious"
+    with pytest.raises(CannotWrite, match="never replaced"):  # also not when the journal says that ours were whole
+        begin_slices(out)
+    assert out.with_name("site.bundle.002").read_bytes() == b"precious"
+
+
+def test_slices_one_at_a_time(out: Path) -> None:
+    with begin_slices(out), pytest.raises(Busy):
+        begin_slices(out)
+
+
+def test_no_room_for_slices(out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(files, "free_space", lambda path: SIZE - 300)
+    with pytest.raises(DiskFull) as caught:
+        begin_slices(out)
+    assert caught.value.missing == 300

@@ -20,6 +20,7 @@ from bundler.fetch.partial import Partial
 from bundler.model.digest import Digest
 from bundler.model.lock import LockedFile
 from bundler.model.lock_text import write_lock
+from bundler.model.volumes import parse_volumes
 from bundler.signing.keys import SigningKey
 from bundler.support import files, parallel
 from bundler.support.progress import Silent
@@ -192,3 +193,43 @@ def test_giving_up_wakes_sleepers() -> None:
 
     with pytest.raises(NotReadable):
         parallel.each(range(2), work, jobs=2, fatal=lambda error: True)
+
+
+def test_volumes(lock: Path) -> None:
+    """Put together they are the bundle, bit for bit; each is what the signed document says."""
+    create(lock, "whole.bundle")
+    done = create_volumes(lock, 1_000_001)
+    whole = (lock.parent / "whole.bundle").read_bytes()
+    assert [path.name for path in done.slices] == [f"o.bundle.{at:03d}" for at in range(1, len(done.slices) + 1)]
+    assert b"".join(path.read_bytes() for path in done.slices) == whole
+    document = lock.parent / "o.bundle.volumes.json"
+    volumes = parse_volumes(document.read_bytes(), path="x")
+    assert volumes.content == done.statement.content
+    assert [each.digest for each in volumes.slices] == [Digest.of(path.read_bytes()) for path in done.slices]
+    beside = document.with_name(f"{document.name}.{ALICE.public.keyid}.sig")
+    assert ALICE.public.verifies(beside.read_bytes(), document.read_bytes())
+    assert not list(lock.parent.glob("*.partial*"))
+    verify(document, keys=(ALICE.public,), threshold=1, jobs=1, progress=Silent())
+    with pytest.raises(CannotWrite, match="never replaced"):
+        create_volumes(lock, 1_000_001)
+    kept = document.read_bytes()
+    for path in lock.parent.glob("o.bundle.*"):
+        path.unlink()
+    create_volumes(lock, 1_000_001, jobs=1)
+    assert document.read_bytes() == kept
+
+
+def test_volumes_are_a_cache(lock: Path, tmp_path: Path) -> None:
+    """One file out of slices, and slices out of one file, with no other source."""
+    create_volumes(lock, 500_000)
+    create(lock, "whole.bundle")
+    for path in (tmp_path / "files").iterdir():
+        path.unlink()
+    create(lock, "again.bundle", reuse=(tmp_path / "o.bundle.volumes.json",))
+    assert (tmp_path / "again.bundle").read_bytes() == (tmp_path / "whole.bundle").read_bytes()
+    create_volumes(lock, 700_000, "second.bundle", reuse=(tmp_path / "whole.bundle",))
+
+
+def create_volumes(lock: Path, volume: int, out: str = "o.bundle", *, jobs: int = 2, **places: object) -> Created:
+    found = Places(**{"manifests": Manifests(folders=(lock.parent,)), **places})  # type: ignore[arg-type]
+    return run(lock, lock.parent / out, keys=(ALICE,), places=found, jobs=jobs, progress=Silent(), volume=volume)
