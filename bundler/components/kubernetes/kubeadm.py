@@ -70,6 +70,8 @@ def join_text(goal: Goal, host: SiteHost) -> str:
     }
     if host in control_planes(goal):
         join["controlPlane"] = {"localAPIEndpoint": {"advertiseAddress": str(host.address), "bindPort": API_PORT}}
+    if minor_of(version) >= 31:  # a new member of etcd takes what the others have first, from a disk that may be slow
+        join["timeouts"] = {"etcdAPICall": "5m0s"}
     return _documents(version, join)
 
 
