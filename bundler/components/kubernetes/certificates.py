@@ -111,7 +111,7 @@ class Certificates:
             yield Run(name="let its kubelet in again", text=text, stdin=stdin, timeout=240, reason=reason)
 
     def _renewal(self, reason: str) -> Action:
-        return Run(name="renew certificates", text=f"exec /bin/sh {SCRIPT}\n", timeout=900, reason=reason)
+        return Run(name="renew certificates", text=f"exec /bin/sh {SCRIPT}\n", timeout=1500, reason=reason)
 
     def unwanted(self, facts: HostFacts, *, purge: bool) -> Iterator[Action]:
         yield from ()
