@@ -71,9 +71,11 @@ def _out_of_reach(goal: Goal) -> Iterator[tuple[str, str]]:
 def _peers(goal: Goal) -> Iterator[tuple[str, str]]:
     """Kubernetes 1.36 refuses whatever BGPPeer of MetalLB's definitions until then: a bound of theirs is no int32
     (metallb/metallb#3034)."""
+    if _settings(goal).bgp is None:
+        return
     kubernetes, metallb = version_of(goal, "kubernetes"), version_of(goal, NAME)
     older = tuple(map(int, metallb.split(".")[:2])) < _PEERS_AGAIN
-    if _settings(goal).bgp is not None and minor_of(kubernetes) >= _REFUSES_PEERS and older:
+    if minor_of(kubernetes) >= _REFUSES_PEERS and older:
         fix = "Leave components.metallb.bgp out (one host answers for each address), or carry a later MetalLB."
         yield f"Kubernetes {kubernetes} takes no BGP peers of MetalLB {metallb}", fix
 
