@@ -273,16 +273,6 @@ def test_a_chart_is_applied_by_what_is_in_it(goal: Goal) -> None:
     assert CHART.digest.hex in first.script().text
 
 
-<<<<<<< HEAD
-@pytest.mark.parametrize(("roles", "allowed"), [("[control-plane, worker]", False), ("[control-plane]", True)])
-def test_names_need_no_control_plane_where_two_hosts_take_pods(goal: Goal, roles: str, allowed: bool) -> None:
-    site = SITE.replace("roles: [control-plane, worker]", f"roles: {roles}")
-    values = cluster_dns._values(goal_with(goal, site=site))
-    assert values["cluster-dns"]["controlPlanes"] == allowed
-
-
-=======
->>>>>>> main
 def test_what_somebody_changed_in_the_cluster_is_applied_again(goal: Goal) -> None:
     chart = a_release(goal)
     known = {"kube-system/flannel": Deployed(status="deployed", content=chart.content)}
@@ -321,8 +311,6 @@ SPEAKERS: list[tuple[dict[str, Any], str]] = [
 def test_charts_are_applied_on_one_control_plane_that_answers(goal: Goal, said: dict[str, Any], expected: str) -> None:
     facts = Facts({**{name: {NODE: node} for name, node in said.items()}, "n4": {NODE: JOINED}})
     assert [name for name in said if speaks(goal, facts.of(name))] == [expected]
-<<<<<<< HEAD
-=======
 
 
 @pytest.mark.parametrize(("roles", "allowed"), [("[control-plane, worker]", False), ("[control-plane]", True)])
@@ -330,7 +318,6 @@ def test_names_need_no_control_plane_where_two_hosts_take_pods(goal: Goal, roles
     site = SITE.replace("roles: [control-plane, worker]", f"roles: {roles}")
     values = cluster_dns._values(goal_with(goal, site=site))
     assert values["cluster-dns"]["controlPlanes"] == allowed
->>>>>>> main
 
 
 def test_values_are_merged_as_helm_does() -> None:
