@@ -27,10 +27,12 @@ LOCK_TYPE = "application/vnd.bundle.lock.v1+yaml"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Contents:
-    """`blobs` are all blobs in file order; `ready` has the bytes of those that we write ourselves."""
+    """`blobs` are all blobs in file order, `payloads` the large ones, which come last; `ready` has the bytes of those
+    that we write ourselves."""
 
     index: bytes
     blobs: tuple[Descriptor, ...]
+    payloads: frozenset[Digest]
     ready: Mapping[Digest, bytes]
     lock: Digest
     images: tuple[ImageArtifact, ...]
@@ -105,6 +107,7 @@ def contents_of(lock: Lock) -> Contents:
     return Contents(
         index=oci.layout_index(named, nested, platforms=lock.platforms),
         blobs=shelf.ordered(),
+        payloads=frozenset(shelf.payloads),
         ready=shelf.ready,
         lock=text.digest,
         images=tuple(images),

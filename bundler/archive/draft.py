@@ -11,6 +11,7 @@ import bundler
 from bundler.archive import oci
 from bundler.archive.bootstrap import Bootstrap, bootstrap_of
 from bundler.archive.contents import Contents, contents_of
+from bundler.archive.delta import Known, delta_of
 from bundler.archive.form import bundle_layout
 from bundler.archive.layout import Layout
 from bundler.archive.recipe import recipe
@@ -46,13 +47,17 @@ class Draft:
         return replace(self.statement, entries=(replace(first, digest=bootstrap), *rest))
 
 
-def draft_of(lock: Lock, *, sources: Mapping[str, bytes], signers: tuple[PublicKey, ...]) -> Draft:
-    """`sources` are the tool's own files by path; `signers` in any order.
+def draft_of(
+    lock: Lock, *, sources: Mapping[str, bytes], signers: tuple[PublicKey, ...], known: Known | None = None
+) -> Draft:
+    """`sources` are the tool's own files by path; `signers` in any order. With `known` it is a delta for who has that.
 
     Raises Malformed for a lock at odds with itself, MalformedStatement for more than a statement may hold.
     """
     signers = tuple(sorted(signers, key=lambda key: key.keyid))
     contents = contents_of(lock)
+    delta = delta_of(contents, known) if known else None
+    held = {each.digest for each in delta.held} if delta else set()
     bootstrap = bootstrap_of(lock.bootstrap, sources)
     ready = {
         "README.txt": recipe(signed=bool(signers)),
@@ -63,7 +68,6 @@ def draft_of(lock: Lock, *, sources: Mapping[str, bytes], signers: tuple[PublicK
     statement = Statement(
         release=lock.release,
         content=Digest.of(contents.index),
-        kind="full",
         signers=tuple(key.raw for key in signers),
         platforms=lock.platforms,
         tool=f"bundler-{bundler.__version__}",
@@ -76,6 +80,7 @@ def draft_of(lock: Lock, *, sources: Mapping[str, bytes], signers: tuple[PublicK
             *(
                 Entry(name=f"{BLOB_PREFIX}{blob.digest.hex}", digest=blob.digest, size=blob.size)
                 for blob in contents.blobs
+                if blob.digest not in held
             ),
         ),
         lock=contents.lock,
@@ -84,6 +89,7 @@ def draft_of(lock: Lock, *, sources: Mapping[str, bytes], signers: tuple[PublicK
         wheels=contents.wheels,
         debs=contents.debs,
         files=contents.files,
+        delta=delta,
     )
     data = write_statement(statement)
     parse_statement(data, path="the draft")  # what no reader would take is not begun

@@ -115,6 +115,14 @@ def _one_each(files: tuple[Path, ...], count: int) -> tuple[Path | None, ...]:
     help="Make slices OUT.001, OUT.002 and on, of this many bytes at most: 4GB, 650MiB, fat32, dvd, bd25 and others.",
 )
 @click.option("--reuse", type=PATH, multiple=True, metavar="PATH", help="An earlier bundle or site to copy from.")
+@click.option(
+    "--delta-from",
+    "bases",
+    type=PATH,
+    multiple=True,
+    metavar="BUNDLE",
+    help="A bundle that the site was given: leave out what it brought. May be repeated.",
+)
 @manifests_option
 @click.option(
     "--passphrase-file",
@@ -136,6 +144,7 @@ def create(
     output: Path,
     volume_size: str | None,
     reuse: tuple[Path, ...],
+    bases: tuple[Path, ...],
     manifests: tuple[Path, ...],
     passphrase_files: tuple[Path, ...],
     upstreams: tuple[str, ...],
@@ -157,6 +166,7 @@ def create(
       bundle create --lock images.lock --key release.key -o site.bundle
       bundle create --key release.key -o new.bundle --reuse old.bundle
       bundle create --key release.key -o site.bundle --volume-size fat32
+      bundle create --key release.key -o fix.bundle --delta-from old.bundle
     """
     from bundler.model.volumes import parse_size
     from bundler.workflows.create import create as run
@@ -171,7 +181,16 @@ def create(
     ]
     volume = parse_size(volume_size) if volume_size else None
     with progress_of("create", quiet=quiet) as progress:
-        done = run(lock_path, output, keys=signing, places=places, jobs=jobs or _JOBS, progress=progress, volume=volume)
+        done = run(
+            lock_path,
+            output,
+            keys=signing,
+            places=places,
+            jobs=jobs or _JOBS,
+            progress=progress,
+            volume=volume,
+            bases=bases,
+        )
     keyids = [key.public.keyid for key in signing]
     if as_json:
         facts = {
@@ -181,6 +200,7 @@ def create(
             "resumed": done.resumed,
             "release": {"line": done.statement.release.line, "number": done.statement.release.number},
             "content": str(done.statement.content),
+            "kind": done.statement.kind,
             "signers": keyids,
             "slices": [str(path) for path in done.slices],
         }
@@ -190,6 +210,10 @@ def create(
     wrote = f"{done.out}.volumes.json and {counted(len(done.slices), 'slice')}" if done.slices else str(done.out)
     click.echo(f"wrote {wrote}: {human(done.size)}, {artifacts} artifacts, release {done.statement.release}")
     click.echo(f"  received {human(done.received)}{', going on from an earlier run' if done.resumed else ''}")
+    if delta := done.statement.delta:
+        left = sum(held.size for held in delta.held)
+        against = ", ".join(str(base.release) for base in delta.bases)
+        click.echo(f"  a delta against {against}: the site has {len(delta.held)} blobs of it, {human(left)}")
     for keyid in keyids:
         click.echo(f"  signed by {keyid}")
     if not keyids:

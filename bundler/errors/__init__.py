@@ -5,6 +5,7 @@ Library code raises these with facts; only the command line prints them. `docs/e
 
 from bundler.errors.base import BundleError, Problem
 from bundler.errors.bundle import (
+    BaseMissing,
     DamagedContent,
     HeaderMismatch,
     MalformedStatement,
@@ -94,6 +95,7 @@ __all__ = [
     "AuthenticationFailed",
     "BadCertificate",
     "BadSignature",
+    "BaseMissing",
     "BundleError",
     "Busy",
     "CannotListen",

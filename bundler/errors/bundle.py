@@ -137,3 +137,26 @@ class NewerToolNeeded(BundleError):
     @property
     def hint(self) -> str:
         return "Run the installer that the bundle itself carries (README.txt in it says how)."
+
+
+@dataclass(kw_only=True, eq=False)
+class BaseMissing(BundleError):
+    """A delta needs blobs that the site does not have; each with the artifacts it belongs to."""
+
+    exit_code: ClassVar[int] = 47
+    root: str
+    bases: tuple[str, ...]
+    missing: tuple[tuple[str, tuple[str, ...]], ...]
+
+    @property
+    def summary(self) -> str:
+        count = len(self.missing)
+        return f"{self.root} lacks {count} blob{'s' if count > 1 else ''} that this delta builds on"
+
+    @property
+    def detail(self) -> str:
+        return "\n".join(f"{digest} of {', '.join(owners)}" for digest, owners in self.missing)
+
+    @property
+    def hint(self) -> str:
+        return f"Install first what has them: {', '.join(self.bases)}. Or a full bundle, which needs nothing."

@@ -102,10 +102,11 @@ _Found = tuple[Origin, Descriptor | LockedWheel | LockedDeb | LockedFile, int, s
 def tasks_of(lock: Lock, contents: Contents, bootstrap: Bootstrap, layout: Layout) -> tuple[Task, ...]:
     """All tasks, METADATA last, the others largest first: the long ones then never end alone."""
     bodies = {place.member.name: place.body for place in layout.places}
-    offsets = {blob.digest: bodies[f"{BLOB_PREFIX}{blob.digest.hex}"] for blob in contents.blobs}
+    carried = [blob for blob in contents.blobs if f"{BLOB_PREFIX}{blob.digest.hex}" in bodies]  # of a delta not all
+    offsets = {blob.digest: bodies[f"{BLOB_PREFIX}{blob.digest.hex}"] for blob in carried}
     origins = dict(_origins(lock, offsets))
     found = _bootstrap_wheels(bootstrap, start=layout.place(BOOTSTRAP).body)
-    for blob in contents.blobs:
+    for blob in carried:
         if blob.digest not in contents.ready:
             origin, label = origins[blob.digest]
             found.append((origin, blob, offsets[blob.digest], label))
@@ -137,8 +138,9 @@ def _numbered(found: list[_Found]) -> tuple[Task, ...]:
 def _origins(lock: Lock, offsets: Mapping[Digest, int]) -> Iterator[tuple[Digest, tuple[Origin, str]]]:
     """Where each blob comes from; the first artifact that has it wins, so later pairs come first."""
     for wheel in reversed(_sorted(lock.wheels)):
-        metadata = MetadataOf(wheel=wheel, wheel_offset=offsets[wheel.digest])
-        yield wheel.metadata.digest, (metadata, f"{wheel.file} METADATA")
+        if wheel.digest in offsets:
+            metadata = MetadataOf(wheel=wheel, wheel_offset=offsets[wheel.digest])
+            yield wheel.metadata.digest, (metadata, f"{wheel.file} METADATA")
         yield wheel.digest, (wheel, wheel.file)
     for deb in reversed(_sorted(lock.debs)):
         yield deb.digest, (deb, deb.file)

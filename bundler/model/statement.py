@@ -14,7 +14,8 @@ from bundler.model.reference import Reference
 
 TYPE = "bundle-statement"
 FORMAT = 1
-FEATURES: frozenset[str] = frozenset()  # what `requires` may name so far
+DELTA = "delta"
+FEATURES = frozenset({DELTA})  # what `requires` may name so far
 FIXED_NAMES = ("bootstrap.tar", "README.txt", "oci-layout", "index.json")
 BLOB_PREFIX = "blobs/sha256/"
 
@@ -120,13 +121,42 @@ Artifact = ImageArtifact | ChartArtifact | WheelArtifact | DebArtifact | FileArt
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Statement:
-    """`content` is the SHA-256 of index.json, the release's identity; `signers` are raw Ed25519 public keys; `lock` is
-    the blob that holds the lock which the bundle was made from."""
+class Base:
+    """A release that a delta was made against, for people: what counts is which blobs a site has."""
 
     release: Release
     content: Digest
-    kind: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Held:
+    """A blob that the site must have already; `base` is the number, among the delta's bases, of one that brought it."""
+
+    digest: Digest
+    size: int
+    base: int
+
+    @property
+    def entry(self) -> Entry:
+        return Entry(name=f"{BLOB_PREFIX}{self.digest.hex}", digest=self.digest, size=self.size)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Delta:
+    """What a delta leaves to the site: `held` are the release's blobs that it does not carry, by digest."""
+
+    bases: tuple[Base, ...]
+    held: tuple[Held, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Statement:
+    """`content` is the SHA-256 of index.json, the release's identity; `signers` are raw Ed25519 public keys; `lock` is
+    the blob that holds the lock which the bundle was made from. `entries` are what the file carries: all of the release
+    but for what `delta` says."""
+
+    release: Release
+    content: Digest
     signers: tuple[bytes, ...]
     platforms: tuple[Platform, ...]
     tool: str
@@ -137,6 +167,17 @@ class Statement:
     wheels: tuple[WheelArtifact, ...]
     debs: tuple[DebArtifact, ...]
     files: tuple[FileArtifact, ...]
+    delta: Delta | None = None
+
+    @property
+    def kind(self) -> str:
+        return "delta" if self.delta else "full"
+
+    @property
+    def blobs(self) -> tuple[Entry, ...]:
+        """All blobs of the release: those that the file carries, then those that the site must have."""
+        carried = (entry for entry in self.entries if entry.name.startswith(BLOB_PREFIX))
+        return (*carried, *(held.entry for held in (self.delta.held if self.delta else ())))
 
     @property
     def blobs(self) -> tuple[Entry, ...]:
@@ -154,7 +195,7 @@ def write_statement(statement: Statement) -> bytes:
         {
             "type": TYPE,
             "format": FORMAT,
-            "requires": [],
+            "requires": [DELTA] if statement.delta else [],
             "release": {"line": statement.release.line, "number": statement.release.number},
             "content": str(statement.content),
             "kind": statement.kind,
@@ -170,8 +211,19 @@ def write_statement(statement: Statement) -> bytes:
             "wheels": [_plain(wheel) for wheel in statement.wheels],
             "debs": [_plain(deb) for deb in statement.debs],
             "files": [_plain(entry) for entry in statement.files],
+            **({"delta": _delta(statement.delta)} if statement.delta else {}),
         }
     )
+
+
+def _delta(delta: Delta) -> dict[str, Any]:
+    return {
+        "bases": [
+            {"release": {"line": base.release.line, "number": base.release.number}, "content": str(base.content)}
+            for base in delta.bases
+        ],
+        "held": [{"digest": str(held.digest), "size": held.size, "base": held.base} for held in delta.held],
+    }
 
 
 def _plain(artifact: Artifact) -> dict[str, Any]:

@@ -13,14 +13,18 @@ from bundler.model.reference import Reference
 from bundler.model.scalars import check_chart_name
 from bundler.model.statement import (
     BLOB_PREFIX,
+    DELTA,
     FEATURES,
     FIXED_NAMES,
     FORMAT,
     TYPE,
+    Base,
     ChartArtifact,
     DebArtifact,
+    Delta,
     Entry,
     FileArtifact,
+    Held,
     ImageArtifact,
     Statement,
     WheelArtifact,
@@ -67,7 +71,6 @@ def _statement(fields: Fields) -> Statement:
         Statement,
         release=fields.nested("release", parse_release),
         content=fields.value("content", Digest.parse),
-        kind=fields.value("kind", _kind),
         signers=fields.values("signers", _raw_key),
         platforms=fields.values("platforms", Platform.parse),
         tool=fields.value("tool", check_segment),
@@ -78,13 +81,33 @@ def _statement(fields: Fields) -> Statement:
         wheels=fields.each("wheels", _wheel),
         debs=fields.each("debs", _deb),
         files=fields.each("files", _file),
+        delta=fields.nested("delta", _delta) if fields.value("kind", _kind) == DELTA else None,
     )
 
 
 def _kind(text: str) -> str:
-    if text != "full":
-        raise Malformed(found=repr(text[:40]), expected="full")
+    if text not in ("full", DELTA):
+        raise Malformed(found=repr(text[:40]), expected=f"full or {DELTA}")
     return text
+
+
+def _delta(fields: Fields) -> Delta:
+    return fields.build(Delta, bases=fields.each("bases", _base), held=fields.each("held", _held))
+
+
+def _base(fields: Fields) -> Base:
+    return fields.build(
+        Base, release=fields.nested("release", parse_release), content=fields.value("content", Digest.parse)
+    )
+
+
+def _held(fields: Fields) -> Held:
+    return fields.build(
+        Held,
+        digest=fields.value("digest", Digest.parse),
+        size=fields.integer("size"),
+        base=fields.integer("base"),
+    )
 
 
 def _raw_key(text: str) -> bytes:
@@ -192,8 +215,8 @@ def _check_whole(statement: Statement) -> None:
     names = [entry.name for entry in statement.entries]
     if len(names) > LIMITS.entries or len(statement.signers) > LIMITS.signers:
         raise Malformed(found="too many entries or signers", expected=f"{LIMITS.entries} and {LIMITS.signers} at most")
-    if sum(entry.size for entry in statement.entries) > LIMITS.integer:
-        raise Malformed(found="entries of more than 2^53 bytes in all", expected="less")
+    if len(statement.blobs) > LIMITS.entries or sum(blob.size for blob in statement.blobs) > LIMITS.integer:
+        raise Malformed(found="blobs of more than 2^53 bytes in all, or too many", expected="less")
     if tuple(names[: len(FIXED_NAMES)]) != FIXED_NAMES:
         raise Malformed(found=f"the entries {', '.join(names[:4])}", expected=f"first {', '.join(FIXED_NAMES)}")
     _refuse_doubles("entry", names)
@@ -220,13 +243,29 @@ def _check_blobs(statement: Statement) -> None:
         carried.add(entry.digest)
     if statement.lock not in carried:
         raise Malformed(found=f"no blob of the lock {statement.lock}", expected="the lock among the blobs")
+    known = carried | _check_held(statement, carried)
     for artifact in statement.artifacts:
-        missing = set(artifact.members) - carried
+        missing = set(artifact.members) - known
         if missing:
             raise Malformed(found=f"{artifact.name} without {min(missing)}", expected="every blob of every artifact")
     for image in statement.images:
         if not {image.root, *image.referrers} <= set(image.manifests):
             raise Malformed(found=f"{image.name} without its root or a referrer", expected="these among its manifests")
+
+
+def _check_held(statement: Statement, carried: set[Digest]) -> set[Digest]:
+    """What is left to the site is named once, in order, and not carried too. What is read before the store is filled
+    always travels."""
+    if statement.delta is None:
+        return set()
+    digests = [held.digest for held in statement.delta.held]
+    if digests != sorted(set(digests)) or not carried.isdisjoint(digests):
+        raise Malformed(found="held blobs twice, out of order or carried too", expected="each once, by digest")
+    if any(held.base >= len(statement.delta.bases) for held in statement.delta.held):
+        raise Malformed(found="a held blob of no base", expected="the number of one of the bases")
+    if not carried.issuperset(deb.control for deb in statement.debs):
+        raise Malformed(found="a package's description that is not carried", expected="all of them")
+    return set(digests)
 
 
 def _refuse_doubles(kind: str, names: Iterable[str]) -> None:

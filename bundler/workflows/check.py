@@ -15,7 +15,7 @@ from bundler.closure.look import Looker
 from bundler.closure.proof import Proof, prove_images, prove_pins, prove_skew
 from bundler.errors import ChartChanged, Incomplete
 from bundler.fetch.partial import Partial
-from bundler.fetch.pool import Window
+from bundler.fetch.pool import Sources, Window
 from bundler.fetch.tasks import Task
 from bundler.model.digest import Digest
 from bundler.model.lock import Lock
@@ -112,9 +112,12 @@ def input_tasks(lock: Lock, tasks: Sequence[Task]) -> tuple[Task, ...]:
     return tuple(task for task in tasks if task.digest in inputs)
 
 
-def prove_within(lock: Lock, tasks: Sequence[Task], partial: Partial, progress: Progress) -> None:
-    """What `create` proves when these tasks' bytes are in the partial file. Raises Incomplete."""
+def prove_within(lock: Lock, tasks: Sequence[Task], partial: Partial, sources: Sources, progress: Progress) -> None:
+    """What `create` proves when these tasks' bytes are in the partial file; what a delta does not carry of it is copied
+    from its base, or fetched to be looked into. Raises Incomplete."""
     inputs = inputs_of(lock.asked, lock.charts, lock.files)
+    carried = {task.digest for task in tasks}
+    left = {digest: entry for digest, entry in inputs.items() if digest not in carried}
     with tempfile.TemporaryDirectory(prefix="bundle-check-") as scratch:
         for task in tasks:
             target = path_in(Path(scratch), inputs[task.digest])
@@ -122,6 +125,7 @@ def prove_within(lock: Lock, tasks: Sequence[Task], partial: Partial, progress: 
             with target.open("wb") as copy:
                 shutil.copyfileobj(Window(partial, task.offset, task.size), copy, _CHUNK)
         paths = {task.digest: path_in(Path(scratch), inputs[task.digest]) for task in tasks}
+        paths |= receive_inputs(left, sources, sources.manifests, Path(scratch), copy=sources.cache.copy)
         _require(lock, _images(lock, paths, progress))
 
 

@@ -9,7 +9,15 @@ from bundler.archive.form import owners_of
 from bundler.archive.layout import Place
 from bundler.archive.reader import BundleFile
 from bundler.archive.sending import front_of
-from bundler.errors import DamagedContent, DiskFull, Malformed, MalformedStatement, StoreDamaged, WrongBytes
+from bundler.errors import (
+    BaseMissing,
+    DamagedContent,
+    DiskFull,
+    Malformed,
+    MalformedStatement,
+    StoreDamaged,
+    WrongBytes,
+)
 from bundler.model.digest import Digest
 from bundler.model.limits import LIMITS
 from bundler.model.lock_parser import check_control
@@ -90,6 +98,7 @@ def fill(
     statement = judge_for(read_state(root), root, keys, threshold, signed, downgrade=downgrade)[1].statement
     source.check(statement, len(signed.statement))
     _check_names(statement)
+    check_held(root, statement, BlobStore(root))
     _make_root(root)
     with files.exclusive(root / ".lock", what=str(root)):
         state = read_state(root)  # once more, now that nobody else changes it
@@ -165,6 +174,21 @@ def _event(
         threshold=trust.threshold,
         reason=downgrade if lower else "",
     )
+
+
+def check_held(root: Path, statement: Statement, store: BlobStore) -> None:
+    """What a delta leaves to the site must be there. Raises BaseMissing."""
+    if statement.delta is None:
+        return
+    missing = [held for held in statement.delta.held if not store.holds(held.digest, held.size)]
+    if missing:
+        owners = owners_of(statement)
+        bases = [statement.delta.bases[number] for number in sorted({held.base for held in missing})]
+        raise BaseMissing(
+            root=str(root),
+            bases=tuple(f"{base.release} ({str(base.content)[:19]}…)" for base in bases),
+            missing=tuple((str(held.digest), owners.get(held.entry.name, ())) for held in missing),
+        )
 
 
 def _check_names(statement: Statement) -> None:

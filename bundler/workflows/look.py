@@ -57,7 +57,7 @@ def inspect(path: Path) -> Inspected:
         layout = bundle_layout(len(signed.statement), [keyid for keyid, _ in signed.inside], statement.entries)
         file.check_size(layout)
         ours = {image.root for image in statement.images if _synthesised(file, layout, image)}
-    sizes = {entry.digest: entry.size for entry in statement.entries}
+    sizes = {entry.digest: entry.size for entry in statement.blobs}
     owners = Counter(digest for artifact in statement.artifacts for digest in set(artifact.members))
     rows = tuple(_row(artifact, sizes, owners, ours) for artifact in statement.artifacts)
     # Whether a signature beside the file holds is known only with its key: it is listed by `verify`, not here.

@@ -22,7 +22,7 @@ from bundler.site.state import read_state, write_state
 from bundler.store.blobs import BlobStore
 from bundler.support import clock, files
 from bundler.support.progress import Progress, counted
-from bundler.workflows.install import Installed, blobs_of, check_controls, fill, front_file, judge_for
+from bundler.workflows.install import Installed, blobs_of, check_controls, check_held, fill, front_file, judge_for
 from bundler.workflows.release import read_front
 
 
@@ -71,6 +71,7 @@ def ask_missing(descriptor: int, root: Path, *, keys: Sequence[PublicKey], thres
     arriving.finish()
     statement = judge_for(read_state(root), root, keys, threshold, signed)[1].statement
     store = BlobStore(root)
+    check_held(root, statement, store)
     missing = [
         (entry, store.begun(entry.digest, entry.size))
         for entry in blobs_of(statement.entries)

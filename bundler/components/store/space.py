@@ -32,8 +32,7 @@ def release_space(goal: Goal, host: SiteHost, *, root: str, tool: str) -> Iterat
 
 def sizes_of(statement: Statement) -> dict[str, int]:
     """Each blob's digest in hexadecimal, and the bytes that it takes: whole blocks."""
-    blobs = (entry for entry in statement.entries if entry.name.startswith(BLOB_PREFIX))
-    return {entry.digest.hex: -(-entry.size // _BLOCK) * _BLOCK for entry in blobs}
+    return {entry.digest.hex: -(-entry.size // _BLOCK) * _BLOCK for entry in statement.blobs}
 
 
 def views_inodes(statement: Statement) -> int:
