@@ -1,6 +1,6 @@
 """What of a release a delta leaves to the site: the blobs that a base brought, told apart by digest alone."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from bundler.archive.contents import Contents
@@ -28,6 +28,13 @@ def known_of(statements: Iterable[Statement]) -> Known:
                     blobs[entry.digest] = Held(digest=entry.digest, size=entry.size, base=number)
     bases = tuple(Base(release=statement.release, content=statement.content) for statement in statements)
     return Known(bases=bases, blobs=blobs)
+
+
+def known_to_all(sites: Sequence[Known]) -> Known:
+    """What every one of these sites has; the first site's releases name where it is from."""
+    first, *others = sites
+    blobs = {digest: held for digest, held in first.blobs.items() if all(digest in each.blobs for each in others)}
+    return Known(bases=first.bases, blobs=blobs)
 
 
 def delta_of(contents: Contents, known: Known) -> Delta:

@@ -120,9 +120,10 @@ def _one_each(files: tuple[Path, ...], count: int) -> tuple[Path | None, ...]:
     "bases",
     type=PATH,
     multiple=True,
-    metavar="BUNDLE",
-    help="A bundle that the site was given: leave out what it brought. May be repeated.",
+    metavar="FILE",
+    help="A bundle that the site was given, or its receipt: leave out what it has. May be repeated.",
 )
+@click.option("--site-key", "sites", multiple=True, metavar="KEYID", help="The key that a receipt is believed by.")
 @manifests_option
 @click.option(
     "--passphrase-file",
@@ -145,6 +146,7 @@ def create(
     volume_size: str | None,
     reuse: tuple[Path, ...],
     bases: tuple[Path, ...],
+    sites: tuple[str, ...],
     manifests: tuple[Path, ...],
     passphrase_files: tuple[Path, ...],
     upstreams: tuple[str, ...],
@@ -167,6 +169,7 @@ def create(
       bundle create --key release.key -o new.bundle --reuse old.bundle
       bundle create --key release.key -o site.bundle --volume-size fat32
       bundle create --key release.key -o fix.bundle --delta-from old.bundle
+      bundle create --key release.key -o fix.bundle --delta-from site.receipt --site-key ed25519-4f53…
     """
     from bundler.model.volumes import parse_size
     from bundler.workflows.create import create as run
@@ -190,6 +193,7 @@ def create(
             progress=progress,
             volume=volume,
             bases=bases,
+            sites=sites,
         )
     keyids = [key.public.keyid for key in signing]
     if as_json:

@@ -42,6 +42,7 @@ _COMMANDS = {
     "scrub": ("bundler.cli.scrub", "Prove a site's store, and mend what is damaged."),
     "history": ("bundler.cli.generations", "Show what happened on a site, and why."),
     "trust": ("bundler.cli.trust", "Show whom a site trusts; take over a rotation or revocation."),
+    "receipt": ("bundler.cli.receipt", "Write down what a site holds, for the delta that is made for it."),
     "serve": ("bundler.cli.site", "Serve an installed site: PyPI, apt, images, charts, files."),
     "push": ("bundler.cli.push", "Push a bundle to a registry that the site has already."),
     "completion": ("bundler.cli.completion", "Print the completion script of a shell."),

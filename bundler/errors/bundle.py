@@ -160,3 +160,25 @@ class BaseMissing(BundleError):
     @property
     def hint(self) -> str:
         return f"Install first what has them: {', '.join(self.bases)}. Or a full bundle, which needs nothing."
+
+
+@dataclass(kw_only=True, eq=False)
+class MalformedReceipt(BundleError):
+    """A file that is not a site's receipt as we write it."""
+
+    exit_code: ClassVar[int] = 48
+    path: str
+    found: str
+    expected: str
+
+    @property
+    def summary(self) -> str:
+        return f"{self.path} is not a site's receipt"
+
+    @property
+    def detail(self) -> str:
+        return f"found {self.found}, expected {self.expected}"
+
+    @property
+    def hint(self) -> str:
+        return "`bundle receipt --root DIR -o FILE` writes one, on the site."

@@ -1,6 +1,7 @@
 """Single values of manifests and locks, each read in one place."""
 
 import re
+from datetime import UTC, datetime
 
 from bundler.errors import Malformed
 from bundler.model.names import check_label, check_segment
@@ -10,6 +11,7 @@ _PACKAGE = re.compile(r"[a-z0-9][a-z0-9+.-]*[a-z0-9+.](?::[a-z0-9]+)?(?:=[A-Za-z
 _URL = re.compile(r"(?:https?://[^\s/?#@]+/[^\s#]*|file:[^\s#?]+)")
 _REPOSITORY = re.compile(r"https?://[^\s?#@]+|oci://[^\s/?#@]+/[^\s?#@]+|file:[^\s#?]+")
 _IMAGE_SOURCE = re.compile(r"(?:oci|docker-archive):[^\s#?]+|docker-daemon:[^\s]+")
+_TIME = "%Y-%m-%dT%H:%M:%SZ"
 KERNEL = "{kernel}"  # in a package's name: one package for each kernel that the profile names
 
 
@@ -100,3 +102,15 @@ def _check_below(text: str) -> None:
 def _shown(text: str) -> str:
     """A value in a message, which ends in logs: without what may be secret in a URL."""
     return repr(re.sub(r"\?[^\s]*", "?...", re.sub(r"//[^/@\s]*@", "//...@", text))[:160])
+
+
+def parse_time(text: str) -> datetime:
+    """A time in whole seconds. Raises Malformed."""
+    try:
+        return datetime.strptime(text, _TIME).replace(tzinfo=UTC)
+    except ValueError:
+        raise Malformed(found=repr(text[:40]), expected="a UTC time such as 2026-01-02T03:04:05Z") from None
+
+
+def write_time(time: datetime) -> str:
+    return time.astimezone(UTC).strftime(_TIME)

@@ -180,11 +180,6 @@ class Statement:
         return (*carried, *(held.entry for held in (self.delta.held if self.delta else ())))
 
     @property
-    def blobs(self) -> tuple[Entry, ...]:
-        """All blobs of the release."""
-        return tuple(entry for entry in self.entries if entry.name.startswith(BLOB_PREFIX))
-
-    @property
     def artifacts(self) -> tuple[Artifact, ...]:
         return (*self.images, *self.charts, *self.wheels, *self.debs, *self.files)
 
@@ -218,12 +213,17 @@ def write_statement(statement: Statement) -> bytes:
 
 def _delta(delta: Delta) -> dict[str, Any]:
     return {
-        "bases": [
-            {"release": {"line": base.release.line, "number": base.release.number}, "content": str(base.content)}
-            for base in delta.bases
-        ],
-        "held": [{"digest": str(held.digest), "size": held.size, "base": held.base} for held in delta.held],
+        "bases": [plain_base(base) for base in delta.bases],
+        "held": [plain_held(held) for held in delta.held],
     }
+
+
+def plain_base(base: Base) -> dict[str, Any]:
+    return {"release": {"line": base.release.line, "number": base.release.number}, "content": str(base.content)}
+
+
+def plain_held(held: Held) -> dict[str, Any]:
+    return {"digest": str(held.digest), "size": held.size, "base": held.base}
 
 
 def _plain(artifact: Artifact) -> dict[str, Any]:

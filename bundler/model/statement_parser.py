@@ -92,16 +92,16 @@ def _kind(text: str) -> str:
 
 
 def _delta(fields: Fields) -> Delta:
-    return fields.build(Delta, bases=fields.each("bases", _base), held=fields.each("held", _held))
+    return fields.build(Delta, bases=fields.each("bases", parse_base), held=fields.each("held", parse_held))
 
 
-def _base(fields: Fields) -> Base:
+def parse_base(fields: Fields) -> Base:
     return fields.build(
         Base, release=fields.nested("release", parse_release), content=fields.value("content", Digest.parse)
     )
 
 
-def _held(fields: Fields) -> Held:
+def parse_held(fields: Fields) -> Held:
     return fields.build(
         Held,
         digest=fields.value("digest", Digest.parse),

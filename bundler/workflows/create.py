@@ -5,20 +5,17 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from bundler.archive import tar
-from bundler.archive.delta import known_of
 from bundler.archive.draft import Draft, draft_of
 from bundler.archive.form import BOOTSTRAP, STATEMENT, signature_name
-from bundler.archive.reader import BundleFile
 from bundler.errors import DoubledKey, Incomplete
+from bundler.fetch.bases import bundles_among, read_known
 from bundler.fetch.bootstrap import digest_of, write_known
 from bundler.fetch.partial import Partial
 from bundler.fetch.pool import fetch_all
 from bundler.fetch.tasks import slots_of, tasks_of
 from bundler.fetch.volumes import volumes_beside
 from bundler.model.statement import Statement, write_statement
-from bundler.model.statement_parser import parse_statement
 from bundler.signing.keys import PublicKey, SigningKey
-from bundler.signing.trust import check_signers
 from bundler.support.progress import Progress
 from bundler.transport import Transport
 from bundler.workflows.check import input_tasks, prove_before, prove_within
@@ -49,9 +46,11 @@ def create(
     progress: Progress,
     volume: int | None = None,
     bases: Sequence[Path] = (),
+    sites: Sequence[str] = (),
 ) -> Created:
     """Fetch everything that the lock names into its place, sign, and give the file its name at the very end. With
-    `bases`, bundles that the site was given, it is a delta: what they brought is left out.
+    `bases`, bundles that the site was given or its receipts, it is a delta: what they brought is left out. `sites` are
+    the keyids by which receipts are believed.
 
     With `volume` it becomes raw slices of that many bytes, each written in its own file from the beginning.
 
@@ -60,11 +59,11 @@ def create(
     lock = read_lock(lock_path)
     prove_before(lock, progress)
     refuse_doubled([key.public for key in keys], where="--key")
-    known = known_of(_statement_of(base) for base in bases) if bases else None
+    known = read_known(bases, sites=sites) if bases else None
     draft = draft_of(lock, sources=tool_sources(), signers=tuple(key.public for key in keys), known=known)
     tasks = tasks_of(lock, draft.contents, draft.bootstrap, draft.layout)
     transport = Transport()
-    places = replace(places, reuse=(*places.reuse, *bases))
+    places = replace(places, reuse=(*places.reuse, *bundles_among(bases)))
     sources = sources_of(places, transport, progress, replaced=out)
     with Partial(out, plan=draft.plan, size=draft.layout.size, blobs=slots_of(tasks), volume=volume) as partial:
         if partial.resumed:
@@ -85,15 +84,6 @@ def create(
     transport.close()
     received, size = transport.received, draft.layout.size
     return Created(out=out, statement=statement, size=size, received=received, resumed=resumed, slices=slices)
-
-
-def _statement_of(base: Path) -> Statement:
-    """Raises the bundle errors, and BadSignature."""
-    with BundleFile(base) as file:
-        signed = file.front()
-        statement = parse_statement(signed.statement, path=str(base))
-        check_signers(statement, signed)
-    return statement
 
 
 def refuse_doubled(keys: Sequence[PublicKey], *, where: str) -> None:

@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from bundler.archive.delta import known_of
+from bundler.archive.delta import Known, known_of
 from bundler.archive.draft import draft_of
 from bundler.archive.reader import BundleFile
-from bundler.errors import BaseMissing
+from bundler.errors import BadSignature, BaseMissing, BundleError, MalformedReceipt, UntrustedSigner
+from bundler.fetch.bases import read_known
 from bundler.model.lock import Lock
 from bundler.model.lock_text import write_lock
 from bundler.model.statement import Statement
@@ -17,6 +18,7 @@ from bundler.signing.keys import SigningKey
 from bundler.support import files
 from bundler.support.progress import Silent
 from bundler.verify.carried import carried_lock
+from bundler.workflows import receipt
 from bundler.workflows.install import install
 from bundler.workflows.verify import verify
 from tests.bundles import ALICE, SOURCES, TinyBundle, assemble, tiny_bundle
@@ -50,7 +52,13 @@ def delta(target: TinyBundle, *bases: Statement, key: SigningKey = ALICE, name: 
 
 
 def write_delta(lock: Lock, blobs: Mapping[object, bytes], path: Path, *bases: Statement, key: SigningKey) -> Path:
-    draft = draft_of(lock, sources=SOURCES, signers=(key.public,), known=known_of(bases))
+    return write_known(lock, blobs, path, known_of(bases), key=key)
+
+
+def write_known(
+    lock: Lock, blobs: Mapping[object, bytes], path: Path, known: Known, *, key: SigningKey = ALICE
+) -> Path:
+    draft = draft_of(lock, sources=SOURCES, signers=(key.public,), known=known)
     data, _ = assemble(draft, blobs, (key,))  # type: ignore[arg-type]
     path.write_bytes(data)
     return path
@@ -134,3 +142,66 @@ def test_the_lock_in_a_delta(old: TinyBundle, new: TinyBundle) -> None:
     proved = verify(path, keys=[ALICE.public], threshold=1, jobs=1, progress=Silent())
     with BundleFile(path) as file:
         assert write_lock(carried_lock(file, proved.statement, proved.layout)) == write_lock(new.lock)
+
+
+# --- against what a site says that it holds
+
+
+def test_a_delta_against_a_receipt(old: TinyBundle, new: TinyBundle, tmp_path: Path) -> None:
+    put(old.path, tmp_path / "site")
+    done = receipt.write(tmp_path / "site", tmp_path / "site.receipt")
+    known = read_known([tmp_path / "site.receipt"], sites=[done.keyid])
+    assert known == known_of([old.statement])
+    made = write_known(new.lock, new.blobs, tmp_path / "by-receipt.bundle", known)
+    assert made.read_bytes() == delta(new, old.statement).read_bytes()
+    put(made, tmp_path / "site")
+    again = receipt.write(tmp_path / "site", tmp_path / "site.receipt")
+    assert again.keyid == done.keyid, "a site has one key"
+    assert [str(base.release) for base in again.receipt.releases] == ["tiny 1", "tiny 2"]
+
+
+def test_a_receipt_says_only_what_is_there(old: TinyBundle, tmp_path: Path) -> None:
+    put(old.path, tmp_path / "site")
+    victim = max(old.statement.blobs, key=lambda entry: entry.size)
+    (tmp_path / "site/store/blobs/sha256" / victim.digest.hex[:2] / victim.digest.hex).unlink()
+    found = receipt.write(tmp_path / "site", tmp_path / "site.receipt").receipt
+    assert victim.digest not in {held.digest for held in found.blobs}
+
+
+def test_for_several_sites_what_all_have(old: TinyBundle, new: TinyBundle, tmp_path: Path) -> None:
+    put(old.path, tmp_path / "one")
+    put(old.path, tmp_path / "two")
+    put(delta(new, old.statement), tmp_path / "two")
+    keys = [receipt.write(tmp_path / name, tmp_path / f"{name}.receipt").keyid for name in ("one", "two")]
+    known = read_known([tmp_path / "one.receipt", tmp_path / "two.receipt"], sites=keys)
+    assert set(known.blobs) == {entry.digest for entry in old.statement.blobs}
+
+
+@pytest.mark.parametrize(
+    ("old_text", "new_text", "error"),
+    [
+        ('"free":', '"free":1', BadSignature),
+        ('"type":"bundle-receipt"', '"type":"bundle-statement"', MalformedReceipt),
+        ('"format":1', '"format": 1', MalformedReceipt),
+        ('"current":0', '"current":7', MalformedReceipt),
+        ('"size":', '"size":-', MalformedReceipt),
+        ("}\n", "}", MalformedReceipt),
+    ],
+)
+def test_a_receipt_that_was_changed(
+    old_text: str, new_text: str, error: type[BundleError], old: TinyBundle, tmp_path: Path
+) -> None:
+    put(old.path, tmp_path / "site")
+    path = tmp_path / "site.receipt"
+    done = receipt.write(tmp_path / "site", path)
+    assert old_text in path.read_text()
+    path.write_text(path.read_text().replace(old_text, new_text, 1))
+    with pytest.raises(error):
+        read_known([path], sites=[done.keyid])
+
+
+def test_the_receipt_of_a_site_that_nobody_named(old: TinyBundle, tmp_path: Path) -> None:
+    put(old.path, tmp_path / "site")
+    keyid = receipt.write(tmp_path / "site", tmp_path / "site.receipt").keyid
+    with pytest.raises(UntrustedSigner, match=keyid):
+        read_known([tmp_path / "site.receipt"], sites=[ALICE.public.keyid])
