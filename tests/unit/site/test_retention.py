@@ -33,7 +33,7 @@ class One:
 
 
 def found_of(names: str) -> tuple[Kept, ...]:
-    return cast(Any, tuple(One(name) for name in names.split()))
+    return cast("tuple[Kept, ...]", tuple(One(name) for name in names.split()))
 
 
 def past_of(text: str) -> tuple[Event, ...]:

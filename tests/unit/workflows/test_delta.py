@@ -11,6 +11,7 @@ from bundler.archive.draft import draft_of
 from bundler.archive.reader import BundleFile
 from bundler.errors import BadSignature, BaseMissing, BundleError, MalformedReceipt, UntrustedSigner
 from bundler.fetch.bases import read_known
+from bundler.model.digest import Digest
 from bundler.model.lock import Lock
 from bundler.model.lock_text import write_lock
 from bundler.model.statement import Statement
@@ -51,15 +52,15 @@ def delta(target: TinyBundle, *bases: Statement, key: SigningKey = ALICE, name: 
     return write_delta(target.lock, target.blobs, target.path.with_name(name), *bases, key=key)
 
 
-def write_delta(lock: Lock, blobs: Mapping[object, bytes], path: Path, *bases: Statement, key: SigningKey) -> Path:
+def write_delta(lock: Lock, blobs: Mapping[Digest, bytes], path: Path, *bases: Statement, key: SigningKey) -> Path:
     return write_known(lock, blobs, path, known_of(bases), key=key)
 
 
 def write_known(
-    lock: Lock, blobs: Mapping[object, bytes], path: Path, known: Known, *, key: SigningKey = ALICE
+    lock: Lock, blobs: Mapping[Digest, bytes], path: Path, known: Known, *, key: SigningKey = ALICE
 ) -> Path:
     draft = draft_of(lock, sources=SOURCES, signers=(key.public,), known=known)
-    data, _ = assemble(draft, blobs, (key,))  # type: ignore[arg-type]
+    data, _ = assemble(draft, blobs, (key,))
     path.write_bytes(data)
     return path
 
