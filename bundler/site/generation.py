@@ -50,16 +50,6 @@ def release_of(folder: Path, known: Mapping[str, tuple[int, Digest]]) -> tuple[R
     return statement.release, statement.content
 
 
-def statements(root: Path) -> dict[str, Statement]:
-    """Those of all generations that are whole, by their folders' names. Raises MalformedStatement, NotReadable."""
-    folders = sorted(path for path in (root / _GENERATIONS).iterdir() if not path.name.startswith("."))
-    paths = {folder.name: folder / "statement" / "bundle.json" for folder in folders}
-    return {
-        name: parse_statement(files.read_file(path, limit=LIMITS.document), path=str(path))
-        for name, path in paths.items()
-    }
-
-
 def current(root: Path) -> Path | None:
     """The folder of the generation in use, or None before the first installation."""
     link = root / CURRENT

@@ -9,6 +9,7 @@ from bundler.errors import NotASite
 from bundler.model.receipt import Receipt, write_receipt
 from bundler.signing.keys import SigningKey, generate, read_signing_key
 from bundler.site import generation
+from bundler.site.kept import kept
 from bundler.store.blobs import BlobStore
 from bundler.support import clock, files
 
@@ -32,7 +33,7 @@ def _receipt(root: Path) -> tuple[Receipt, SigningKey]:
     in_use = generation.current(root)
     if in_use is None:
         raise NotASite(root=str(root), why="no release is in use there")
-    statements, store = generation.statements(root), BlobStore(root)
+    statements, store = {each.name: each.statement for each in kept(root)}, BlobStore(root)
     known = known_of(statements.values())
     key = _site_key(root)
     receipt = Receipt(

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, cast
+from typing import cast
 
 import pytest
 
@@ -33,7 +33,7 @@ class One:
 
 
 def found_of(names: str) -> tuple[Kept, ...]:
-    return cast("tuple[Kept, ...]", tuple(One(name) for name in names.split()))
+    return tuple(cast(Kept, One(name)) for name in names.split())
 
 
 def past_of(text: str) -> tuple[Event, ...]:
