@@ -7,11 +7,11 @@ from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from typing import Any
 
 from bundler.errors import Malformed
-from bundler.model.document import Fields
+from bundler.model.document import Fields, parse_integer
 from bundler.model.json_schema import flag, label, listing, number, record, word
 from bundler.model.names import check_label
 from bundler.model.site import Address
-from bundler.model.site_scalars import parse_address, parse_integer, parse_subnet
+from bundler.model.site_scalars import parse_address, parse_subnet
 
 NAME = "metallb"
 
