@@ -145,9 +145,12 @@ def _routes(lines: Iterable[list[str]]) -> Iterator[Route]:
 def _judge(goal: Goal, host: SiteHost, facts: HostFacts) -> Iterator[Note]:
     have, node = facts[host_fact(goal)], facts[NODE]
     yield from _able(goal, host, have, facts[CGROUP])
-    if node.begun:
-        yield from _whose(goal, facts)
-    else:
+    ours = node.begun and _is_ours(goal, facts)
+    if node.begun and not ours:
+        fix = "If it was another cluster's: `kubeadm reset`, and `rm -rf /etc/kubernetes /var/lib/etcd` there. "
+        fix += "If it is this site's: the site's secrets are not the right ones."
+        yield Note("it has the data of another cluster (/etc/kubernetes, /var/lib/etcd)", fix)
+    if not ours:
         yield from _networks(goal, have)
         yield from _entry(goal, have)
     if not node.joined:
@@ -172,14 +175,10 @@ def _able(goal: Goal, host: SiteHost, have: Host, cgroup: str) -> Iterator[Note]
             yield Note(f"the kernel has no module {name}: {why}", fix)
 
 
-def _whose(goal: Goal, facts: HostFacts) -> Iterator[Note]:
-    """Of a host that is one of a cluster's, or was about to be: of ours, by its authority."""
-    ours = certificate_facts(root(goal, KUBE_CA).certificate)
-    theirs = certificate_facts(facts[AUTHORITY])
-    if ours is None or theirs is None or ours.key_id != theirs.key_id:
-        fix = "If it was another cluster's: `kubeadm reset`, and `rm -rf /etc/kubernetes /var/lib/etcd` there. "
-        fix += "If it is this site's: the site's secrets are not the right ones."
-        yield Note("it has the data of another cluster (/etc/kubernetes, /var/lib/etcd)", fix)
+def _is_ours(goal: Goal, facts: HostFacts) -> bool:
+    """Of a host that is one of a cluster's, or was about to be: whether it is of ours, by its authority."""
+    ours, theirs = (certificate_facts(text) for text in (root(goal, KUBE_CA).certificate, facts[AUTHORITY]))
+    return ours is not None and theirs is not None and ours.key_id == theirs.key_id
 
 
 def _networks(goal: Goal, have: Host) -> Iterator[Note]:

@@ -176,8 +176,9 @@ def test_a_host_of_our_own_cluster_is_no_finding(plain: Goal) -> None:
     goal = goal_with(plain)
     ours = {"authority": certificate(goal), "said": f"{CLUSTER}address eth0 10.77.0.100\nunit kubelet.service\n"}
     assert judged(goal, "n1", node=JOINED, **ours) == []
-    (found,) = judged(goal, "n1", node=JOINED, **{**ours, "authority": certificate(goal, other=True)})
-    assert "another cluster" in found
+    foreign, entry = judged(goal, "n1", node=JOINED, **{**ours, "authority": certificate(goal, other=True)})
+    assert "another cluster" in foreign
+    assert "it has the virtual address api" in entry, "nobody of ours gives it out"
 
 
 def test_a_control_plane_of_one_cpu(plain: Goal) -> None:
