@@ -1,8 +1,10 @@
-"""What a bundle carries of its own making: the lock."""
+"""What a bundle carries: the lock that it was made from, and, of a delta, not everything."""
+
+from collections.abc import Iterable
 
 from bundler.archive.layout import Layout
 from bundler.archive.reader import BundleFile
-from bundler.errors import DamagedContent
+from bundler.errors import DamagedContent, Unsupported
 from bundler.model.digest import Digest
 from bundler.model.limits import LIMITS
 from bundler.model.lock import Lock
@@ -17,3 +19,14 @@ def carried_lock(file: BundleFile, statement: Statement, layout: Layout) -> Lock
     if Digest.of(data) != statement.lock:
         raise DamagedContent(path=file.path, damaged=((place.member.name, ("images.lock",)),))
     return parse_lock(data.decode(), file=f"{file.path}: images.lock")
+
+
+def check_carried(path: str, statement: Statement, digests: Iterable[Digest], *, what: str) -> None:
+    """`what` needs the bytes of these blobs. Raises Unsupported when a delta leaves some of them to the site."""
+    held = {held.digest: held for held in statement.delta.held} if statement.delta else {}
+    missing = [held[digest] for digest in dict.fromkeys(digests) if digest in held]
+    if statement.delta and missing:
+        bases = ", ".join(sorted({str(statement.delta.bases[each.base].release) for each in missing}))
+        count = f"{len(missing)} blobs of it" if len(missing) > 1 else "a blob of it"
+        why = f"It is a delta, and {count} came with {bases}: use that bundle."
+        raise Unsupported(what=f"{what} from {path}", why=why)

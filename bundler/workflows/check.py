@@ -26,7 +26,7 @@ from bundler.signing.keys import PublicKey
 from bundler.signing.trust import Trust, judge
 from bundler.support.progress import Progress, counted
 from bundler.transport import Transport
-from bundler.verify.carried import carried_lock
+from bundler.verify.carried import carried_lock, check_carried
 from bundler.verify.check import layout_of
 from bundler.workflows.lock import resolvers_of
 from bundler.workflows.look import write_proved
@@ -67,6 +67,7 @@ def check_bundle(path: Path, *, keys: Sequence[PublicKey], threshold: int, progr
         lock = carried_lock(file, statement, layout)
         proof = _pins(lock, progress)
         inputs = inputs_of(lock.asked, lock.charts, lock.files)
+        check_carried(file.path, statement, inputs, what="proving a whole release")
         for digest, entry in inputs.items():
             target = path_in(Path(scratch), entry)
             target.parent.mkdir()

@@ -21,6 +21,7 @@ from bundler.model.statement_parser import parse_statement
 from bundler.signing.keys import PublicKey
 from bundler.signing.trust import Trust, check_signers, judge
 from bundler.support import files
+from bundler.verify.carried import check_carried
 from bundler.verify.check import layout_of, thread_buffer
 
 LOCK_NAME = "images.lock"
@@ -112,6 +113,7 @@ def extract(path: Path, name: str, out: Path, *, keys: tuple[PublicKey, ...], th
                 what=f"extracting the image {name} as one file",
                 why=f"The bundle is an OCI layout: skopeo copy oci-archive:{path}:{name} oci:DIR",
             )
+        check_carried(file.path, statement, (digest,), what=f"extracting {name}")
         place = layout.place(f"{BLOB_PREFIX}{digest.hex}")
         write_proved(file, place, name, digest, out)
     return place.member.size

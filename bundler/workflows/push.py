@@ -17,6 +17,7 @@ from bundler.signing.keys import PublicKey
 from bundler.signing.trust import Trust, judge
 from bundler.support.progress import Progress
 from bundler.transport import Transport
+from bundler.verify.carried import check_carried
 from bundler.verify.check import check_bootstrap_signatures, layout_of, raise_damaged
 from bundler.views.registry import check_registry_names
 from bundler.workflows.look import find
@@ -77,6 +78,8 @@ def push(
         check_registry_names(statement.artifacts)
         blobs = Blobs(file, {place.member.name: place for place in layout.places})
         chosen = tuple(dict.fromkeys(find(statement, name) for name in only)) or statement.artifacts
+        members = (digest for artifact in chosen for digest in artifact.members)
+        check_carried(file.path, statement, members, what="pushing")
         items = [
             item
             for artifact in chosen

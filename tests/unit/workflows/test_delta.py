@@ -9,7 +9,7 @@ import pytest
 from bundler.archive.delta import Known, known_of
 from bundler.archive.draft import draft_of
 from bundler.archive.reader import BundleFile
-from bundler.errors import BadSignature, BaseMissing, BundleError, MalformedReceipt, UntrustedSigner
+from bundler.errors import BadSignature, BaseMissing, BundleError, MalformedReceipt, Unsupported, UntrustedSigner
 from bundler.fetch.bases import read_known
 from bundler.model.digest import Digest
 from bundler.model.lock import Lock
@@ -21,6 +21,7 @@ from bundler.support.progress import Silent
 from bundler.verify.carried import carried_lock
 from bundler.workflows import receipt
 from bundler.workflows.install import install
+from bundler.workflows.look import extract
 from bundler.workflows.verify import verify
 from tests.bundles import ALICE, SOURCES, TinyBundle, assemble, tiny_bundle
 from tests.content import make_image, make_wheel
@@ -111,6 +112,15 @@ def test_what_travels(old: TinyBundle, new: TinyBundle) -> None:
 def test_the_same_delta_every_time(old: TinyBundle, new: TinyBundle) -> None:
     one, two = delta(new, old.statement), delta(new, old.statement, name="again.bundle")
     assert one.read_bytes() == two.read_bytes()
+
+
+def test_what_a_delta_cannot_give(old: TinyBundle, new: TinyBundle, tmp_path: Path) -> None:
+    """It is said where that is; what it carries it gives."""
+    made, keys = delta(new, old.statement), (ALICE.public,)
+    with pytest.raises(Unsupported) as refused:
+        extract(made, "kept.bin", tmp_path / "out", keys=keys, threshold=1)
+    assert str(old.statement.release) in refused.value.why
+    assert extract(made, "fresh.bin", tmp_path / "out", keys=keys, threshold=1) == len(NEW["fresh.bin"])
 
 
 def test_a_site_that_lacks_the_base(old: TinyBundle, new: TinyBundle, tmp_path: Path) -> None:
