@@ -18,6 +18,7 @@ from tests.dnsload import NOERROR
 from tests.load_figures import Figures, table
 from tests.nodes import lab_of, site_bundle
 
+pytestmark = pytest.mark.long
 TIMES = 3 if LONG else 1  # each process is killed so often
 AWAY = 45  # seconds until a host that lost its power gets it back: longer than the cluster waits for it
 DOWN = 300 if LONG else 60  # seconds without any control plane
