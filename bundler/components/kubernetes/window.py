@@ -100,6 +100,7 @@ class Window:
 if [ ! -d {KEPT} ]; then :; else
   echo "{self.host.name} is put back to what it had." >&2
   (cd {KEPT} && find . -type f) | while read -r file; do path=/${{file#./}}
+    [ ! {KEPT}/$file -ef $path ] || continue
     cp -al {KEPT}/$file $path.bundle-old 2>/dev/null || cp -a {KEPT}/$file $path.bundle-old
     sync $path.bundle-old; mv -fT $path.bundle-old $path
   done
@@ -122,7 +123,7 @@ echo "Hosts behind it are as they were. \\`journalctl -u kubelet -u containerd\\
         return f"""k() {{ kubectl --kubeconfig {_OWN} --request-timeout=10s "$@"; }}
 of() {{ systemctl show --value -p $1 {KUBELET}; }}
 is_ready() {{
-  end=$(($(date +%s) + $3)); wanted="$1 $2"
+  end=$(($(date +%s) + $3)); wanted="$1 $2"; was=$(of NRestarts)
   while :; do
     why="the cluster does not answer"
     if said=$(k get node {name} -o 'jsonpath={path}' 2>/dev/null); then
@@ -131,7 +132,7 @@ is_ready() {{
         [ "$3" != True ] || [ "$(date -d "$4" +%s)" -lt "$(date -d "$(of ActiveEnterTimestamp)" +%s)" ] || return 0
       fi
     fi
-    [ "$(of NRestarts)" -lt {_ENDS} ] || {{ why="its kubelet does not stay up"; return 1; }}
+    [ $(($(of NRestarts) - was)) -lt {_ENDS} ] || {{ why="its kubelet does not stay up"; return 1; }}
     [ $(date +%s) -lt $end ] || return 1
     sleep 2
   done
