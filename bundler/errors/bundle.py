@@ -155,7 +155,7 @@ class BaseMissing(BundleError):
 
     @property
     def detail(self) -> str:
-        return "\n".join(f"{digest} of {', '.join(owners)}" for digest, owners in self.missing)
+        return "\n".join(f"{digest} of {', '.join(owners)}" if owners else digest for digest, owners in self.missing)
 
     @property
     def hint(self) -> str:
