@@ -6,13 +6,12 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from packaging.specifiers import InvalidSpecifier, SpecifierSet
-
 from bundler.errors import Malformed
 from bundler.model.document import Fields, Reader
 from bundler.model.names import check_label
 
 _NUMBERS = re.compile(r"v?([0-9]+(?:\.[0-9]+)*)")
+_BOUND = re.compile(r"(?:>=|<)[0-9]+(?:\.[0-9]+)*")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,15 +80,30 @@ def _row(fields: Fields) -> Row:
 
 
 def _range(text: str) -> str:
-    try:
-        for part in text.split("||"):
-            SpecifierSet(part)
-    except InvalidSpecifier:
-        raise Malformed(found=repr(text[:80]), expected="a range such as >=1.2,<2||>=3") from None
+    for part in text.split("||"):
+        if not all(_BOUND.fullmatch(bound) for bound in part.split(",")):
+            raise Malformed(found=repr(text[:80]), expected="a range such as >=1.2,<2||>=3")
     return text
 
 
 def _within(version: str, range_: str) -> bool:
     """By the numbers at the front of the version: `6.1.0-28-amd64` is 6.1.0."""
     numbers = _NUMBERS.match(version)
-    return numbers is not None and any(numbers[1] in SpecifierSet(part) for part in range_.split("||"))
+    if numbers is None:
+        return False
+    found = _numbers(numbers[1])
+    return any(all(_holds(found, bound) for bound in part.split(",")) for part in range_.split("||"))
+
+
+def _holds(found: tuple[int, ...], bound: str) -> bool:
+    least = bound.startswith(">=")
+    limit = _numbers(bound.lstrip("<>="))
+    return found >= limit if least else found < limit
+
+
+def _numbers(text: str) -> tuple[int, ...]:
+    """Of a version, so that 1.2 and 1.2.0 are one."""
+    found = [int(number) for number in text.split(".")]
+    while found and not found[-1]:
+        found.pop()
+    return tuple(found)
