@@ -10,6 +10,7 @@ import os
 import signal
 import sys
 import time
+import traceback
 from pathlib import Path
 
 from bundler.catalog.manifests import Manifests
@@ -36,6 +37,9 @@ def make(folder: Path, volume: int) -> None:
         arguments = {"keys": (ALICE,), "places": places, "jobs": 2, "progress": Silent(), "volume": volume}
         module.create(folder / "lock", folder / "o.bundle", **arguments)  # type: ignore[arg-type]
         code = 0
+    except BaseException:
+        traceback.print_exc()
+        raise
     finally:
         os._exit(code)
 

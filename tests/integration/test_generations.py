@@ -104,7 +104,7 @@ def test_rot_on_a_full_disk(workshop: Workshop, made: list[TinyBundle], tmp_path
     with mounted(tmp_path / "disk", 60 * MB, kind="ext4") as disk:
         root = disk / "site"
         workshop.run("install", str(made[0].path), "--trust", "alice.pub", "--root", str(root), "-q")
-        digest = made[0].statement.files[0].digest
+        digest = max(made[0].statement.blobs, key=lambda entry: entry.size).digest
         histories.rot(root, digest)
         ballast(disk, leave=0)
         assert str(digest) in workshop.run("scrub", "--root", str(root), "-q", code=118)

@@ -75,8 +75,10 @@ def test_killed_while_they_are_made(forker: "subprocess.Popen[str]", tmp_path: P
     while kills < 30:
         answer = tell(forker, chance.uniform(0, longest))
         kills += answer == "killed"
-        if answer != "killed":
-            assert answer == "0"
+        # A kill that comes when all is done leaves the whole result, as no kill does.
+        done = (tmp_path / "o.bundle.volumes.json").exists() and not (tmp_path / "o.bundle.partial.journal").exists()
+        if answer != "killed" or done:
+            assert answer in ("0", "killed")
             assert made() == expected
             whole += 1
             clear()
