@@ -214,6 +214,13 @@ def stands_for_volumes(path: Path) -> bool:
 
 
 def _document(path: Path, folders: Sequence[Path]) -> Path | None:
+    try:
+        return _sought(path, folders)
+    except PermissionError:
+        return None  # who opens the path says so
+
+
+def _sought(path: Path, folders: Sequence[Path]) -> Path | None:
     if path.is_dir():
         found = sorted(path.glob(f"*{SUFFIX}"))
         if len(found) > 1:

@@ -379,8 +379,9 @@ def test_chunks_go_on_after_cuts(large: TinyBundle, name: str, tmp_path: Path) -
     assert sum(sent) == 6_000_000
     assert not client.whole
     assert asked.count("PATCH") >= 6
-    # 2.8 loses an upload that was cut within a chunk; 3 says how far it came, and the upload goes on from there.
-    assert asked.count("POST") == (1 if name == "distribution" else 4)
+    # 3 says how far an upload came that was cut within a chunk, and it goes on from there. 2.8 has lost it as soon as
+    # it has seen the cut, and then all begins anew.
+    assert asked.count("POST") in ((1,) if name == "distribution" else (2, 3, 4))
 
 
 @pytest.mark.parametrize("name", SERVERS)
