@@ -29,7 +29,7 @@ from bundler.components.kubernetes.kubeadm import (
 )
 from bundler.components.kubernetes.node_check import KUBELET, looked_after
 from bundler.components.kubernetes.node_check import UNIT as CHECK_UNIT
-from bundler.components.kubernetes.nodes import NODE, Lasting, Member
+from bundler.components.kubernetes.nodes import NODE, Member
 from bundler.components.kubernetes.pki import API_VIP, CONTROL_PLANE, NODES, control_planes, kubelet_leaf, shared_files
 from bundler.components.kubernetes.prefetch import CHECK as PREFETCH_CHECK
 from bundler.components.kubernetes.prefetch import Fetched, prefetched
@@ -92,7 +92,6 @@ def _control_plane(goal: Goal, host: SiteHost) -> Sequence[Resource]:
         File(path=CONFIG, content=cluster_text(goal, host)),
         renewing(goal, host),
         *_member(goal, host),
-        Lasting(),
     )
 
 

@@ -18,7 +18,6 @@ from bundler.steps.step import Goal
 
 FOLDER = "/etc/kubernetes/bundle"  # what the API servers read, beside kubeadm's own
 CONFIG, JOIN_CONFIG = f"{FOLDER}/kubeadm.yaml", f"{FOLDER}/join.yaml"
-ETCD_STATE = ("initial-cluster-state", "existing")  # an argument of etcd
 DNS_CACHE = "169.254.20.10"  # of each host's own cache of names
 DNS_CACHE_UNIT = "bundle-dns-cache-address.service"
 JOINING = "/run/bundle/join.conf"
@@ -28,6 +27,7 @@ EXEMPT = ("kube-system", "kube-flannel", "metallb-system", "ingress")
 SITE_LABEL = "bundle-site"  # a node's label: the site that made it
 _LOGS = "/var/log/kubernetes"
 _GRACE, _PERIOD, _TOLERATION = 16, 2, 5  # seconds: until a silent host counts as dead, between looks, until pods leave
+_RESTARTS = "20s"  # at most, between two starts of what ends again and again
 EVICTED_BELOW = 5  # GiB free: then pods go
 _AUTHORITY = f"{PKI}/ca.crt"
 
@@ -42,8 +42,8 @@ def cluster_dns(goal: Goal) -> str:
     return str(settings_of(goal).services[10])
 
 
-def cluster_text(goal: Goal, host: SiteHost, *, first: bool = False) -> str:
-    """For kubeadm's phases; `first` for the `kubeadm init` that makes the cluster."""
+def cluster_text(goal: Goal, host: SiteHost) -> str:
+    """For `kubeadm init` and its phases."""
     version = version_of(goal, "kubernetes")
     return _documents(
         version,
@@ -54,7 +54,7 @@ def cluster_text(goal: Goal, host: SiteHost, *, first: bool = False) -> str:
             # Name service is a chart of ours.
             "skipPhases": ["addon/coredns"],
         },
-        _cluster(goal, version, first=first),
+        _cluster(goal, version),
         _kubelet(goal),
         _proxy(goal),
     )
@@ -77,7 +77,7 @@ def join_text(goal: Goal, host: SiteHost) -> str:
 
 def control_settings(goal: Goal) -> str:
     """A digest of what every control plane is to be made from: version, settings, and the files that it reads."""
-    return _digest(_cluster(goal, version_of(goal, "kubernetes"), first=False))
+    return _digest(_cluster(goal, version_of(goal, "kubernetes")))
 
 
 def kubelet_settings(goal: Goal) -> str:
@@ -119,7 +119,7 @@ def _registration(goal: Goal, version: str, host: SiteHost) -> dict[str, Any]:
     }
 
 
-def _cluster(goal: Goal, version: str, *, first: bool) -> dict[str, Any]:
+def _cluster(goal: Goal, version: str) -> dict[str, Any]:
     settings = settings_of(goal)
     names = [f"{host.name}.{goal.site.domain}" for host in control_planes(goal)]
     addresses = [str(host.address) for host in control_planes(goal)]
@@ -157,9 +157,8 @@ def _cluster(goal: Goal, version: str, *, first: bool) -> dict[str, Any]:
         "profiling": "false",
     }
     # An event a second of a thousand hosts fits; it is far below what etcd bears.
-    etcd = {"quota-backend-bytes": str(8 << 30)}
-    if not first:  # a member that has lost its data stops there, and does not begin a cluster of its own
-        etcd[ETCD_STATE[0]] = ETCD_STATE[1]
+    # A member that has lost its data stops there, and does not begin a cluster of its own.
+    etcd = {"quota-backend-bytes": str(8 << 30), "initial-cluster-state": "existing"}
     found: dict[str, Any] = {
         "kind": "ClusterConfiguration",
         "clusterName": goal.site.name,
@@ -212,8 +211,12 @@ def _kubelet(goal: Goal) -> dict[str, Any]:
         "tlsCertFile": KUBELET_CERTIFICATE,
         "tlsPrivateKeyFile": KUBELET_KEY,
     }
-    if settings.cgroup_v1 and minor_of(version_of(goal, "kubernetes")) >= 31:
+    minor = minor_of(version_of(goal, "kubernetes"))
+    if settings.cgroup_v1 and minor >= 31:
         found["failCgroupV1"] = False
+    if minor >= 35:
+        # Else an API server that could not reach etcd a few times waits up to 5 minutes when etcd is back.
+        found["crashLoopBackOff"] = {"maxContainerRestartPeriod": _RESTARTS}
     if settings.nested:
         # The disk is the machine's around the hosts, and how full that is they cannot help.
         found |= {"failSwapOn": False, "imageGCHighThresholdPercent": 100, "imageGCLowThresholdPercent": 99}

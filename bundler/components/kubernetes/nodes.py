@@ -4,10 +4,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from bundler.components.kubernetes.kubeadm import ETCD_STATE, JOIN_CONFIG, JOINING, cluster_text, control_settings
+from bundler.components.kubernetes.etcd import beginning
+from bundler.components.kubernetes.kubeadm import JOIN_CONFIG, JOINING, cluster_text, control_settings
 from bundler.components.kubernetes.pki import administering, control_planes, joining
 from bundler.components.kubernetes.runtime import BIN
-from bundler.components.kubernetes.settings import API_PORT, settings_of
+from bundler.components.kubernetes.settings import settings_of
 from bundler.errors import FactUnknown
 from bundler.model.site import SiteHost
 from bundler.steps.actions import Action, Run
@@ -17,10 +18,11 @@ from bundler.steps.step import Goal
 STATE = "/var/lib/bundle/kubernetes"
 KEPT = f"{STATE}/before"  # what a host ran, while it changes
 STATIC = ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler")
+_DATA = "DirAvailable--var-lib-etcd"
 # What a run that was cut off leaves: kubeadm's phases go on from there, its checks before them would not.
 _BEGUN = (
     "DirAvailable--etc-kubernetes-manifests",
-    "DirAvailable--var-lib-etcd",
+    _DATA,
     "FileAvailable--etc-kubernetes-bootstrap-kubelet.conf",
     "FileAvailable--etc-kubernetes-kubelet.conf",
     "FileAvailable--etc-kubernetes-pki-ca.crt",
@@ -34,17 +36,6 @@ kubeadm reset --force --cleanup-tmp-dir || exit 1
 rm -rf /etc/cni/net.d /etc/kubernetes/manifests
 """
 _FIRST = "/run/bundle/init.yaml"
-_ETCD, _ETCD_STATE = "/etc/kubernetes/manifests/etcd.yaml", "--{}={}".format(*ETCD_STATE)
-# sh text: the member that makes the cluster is told only afterwards that there is one.
-LASTING = f"""if ! grep -q -e {_ETCD_STATE} {_ETCD}; then
-  new={STATE}/etcd.yaml; mkdir -p {STATE} || exit 1
-  sed 's/^\\( *- \\)--initial-cluster=.*/&\\n\\1{_ETCD_STATE}/' {_ETCD} > $new && chmod 600 $new || exit 1
-  sync $new && mv -fT $new {_ETCD} || exit 1
-fi
-n=0; until grep -lsz -x -e '--initial-cluster-state[=]existing' /proc/[0-9]*/cmdline >/dev/null && \\
-  curl -sfk -m 5 -o /dev/null https://127.0.0.1:{API_PORT}/readyz
-do n=$((n+1)); [ $n -lt 150 ] || {{ echo "etcd does not come back" >&2; exit 1; }}; sleep 1; done
-"""
 _CGROUP_V1 = ("SystemVerification",)  # which refuses nothing else that the site's own preflight lets pass
 
 
@@ -107,30 +98,6 @@ def ignored(goal: Goal, have: Node, *more: str) -> str:
     return f"--ignore-preflight-errors={','.join(names)}" if names else ""
 
 
-FORGETFUL: Ask[bool] = Ask(
-    name="whether etcd would begin anew without its data",
-    script=f"[ ! -f {_ETCD} ] || [ ! -f {STATE}/joined ] || grep -q -e {_ETCD_STATE} {_ETCD} || echo yes",
-    reading=lambda said: bool(said.strip()),
-    bare=False,
-)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Lasting:
-    """etcd never begins a cluster of its own where its data is lost: hosts would take that for the cluster, empty."""
-
-    def asks(self) -> tuple[Fact[Any], ...]:
-        return (FORGETFUL,)
-
-    def wanted(self, facts: HostFacts) -> Iterator[Action]:
-        if facts[FORGETFUL]:
-            why = "it would begin an empty cluster"
-            yield Run(name="let etcd stop where its data is lost", text=LASTING, timeout=300, reason=why)
-
-    def unwanted(self, facts: HostFacts, *, purge: bool) -> Iterator[Action]:
-        yield from ()
-
-
 @dataclass(frozen=True, kw_only=True)
 class Member:
     """A host is one of the cluster's. The first control plane makes the cluster, when none of the others has one."""
@@ -147,7 +114,7 @@ class Member:
             return
         reason = "it was not finished" if have.begun else "it is not one of the cluster's"
         if self.host in control_planes(self.goal) and not self._exists(facts):
-            config = cluster_text(self.goal, self.host, first=True).encode()
+            config = cluster_text(self.goal, self.host).encode()
             yield Run(name="make the cluster", text=self._init(have), timeout=900, stdin=config, reason=reason)
         else:
             by = joining(self.goal)
@@ -163,9 +130,9 @@ class Member:
 
     def _init(self, have: Node) -> str:
         return f"""umask 077; mkdir -p /run/bundle && cat > {_FIRST} || exit 1
-kubeadm init --config {_FIRST} {ignored(self.goal, have)} || exit 1
+{beginning(self.goal, self.host)}kubeadm init --config {_FIRST} {ignored(self.goal, have, _DATA)} || exit 1
 rm -f {_FIRST}
-{LASTING}{self._made()}{_JOINED}
+{self._made()}{_JOINED}
 """
 
     def _made(self) -> str:

@@ -12,6 +12,7 @@ from fnmatch import fnmatchcase
 from typing import Any
 
 from bundler.components.kubernetes.pki import WORKER
+from bundler.components.kubernetes.runtime import PULL
 from bundler.components.kubernetes.settings import settings_of
 from bundler.model.lock import LockedImage
 from bundler.model.site import SiteHost
@@ -81,7 +82,7 @@ class Fetched:
 def _fetch(image: LockedImage) -> str:
     """The label comes last, and says that all of it is there. What the kubelet pulled meanwhile is not pulled again."""
     name, digest = shlex.quote(image.name), image.root.digest
-    return f"""ctr -n k8s.io images pull --hosts-dir /etc/containerd/certs.d {name} >/dev/null || exit 1
+    return f"""{PULL} {name} >/dev/null || exit 1
 found=$(ctr -n k8s.io images ls name=={name} | sed 1d | while read -r name type digest rest; do echo "$digest"; done)
 [ "$found" = {digest} ] || {{ echo "{image.name} is $found at the registry, not {digest}" >&2; exit 1; }}
 ctr -n k8s.io images label {name} {_PINNED}=pinned {_OURS}=yes >/dev/null

@@ -15,6 +15,8 @@ from bundler.steps.step import Goal
 RUNTIME_UNIT = "containerd.service"
 SOCKET = "/run/containerd/containerd.sock"
 BIN, CNI = "/usr/local/bin", "/opt/cni/bin"
+# Without what an index says of other platforms, which the site may not have.
+PULL = "ctr -n k8s.io images pull --hosts-dir /etc/containerd/certs.d --skip-metadata"
 _PROGRAMS = ("containerd", "containerd-shim-runc-v2", "ctr")
 # Flannel brings its own beside these; host-local and loopback are what it builds upon.
 _PLUGINS = ("bandwidth", "bridge", "firewall", "host-local", "loopback", "portmap", "tuning")

@@ -58,7 +58,9 @@ def asked(component: str, **more: Any) -> Asked:
 def goal_with(goal: Goal, settings: str = "{}", version: str = "1.36.3", site: str = SITE) -> Goal:
     text = f"{site}components: {{kubernetes: {settings}}}\n"
     parts = (
-        asked("kubernetes", provides=(("kubernetes", version),), revealed=(Reference.parse(PAUSE),)),
+        asked(
+            "kubernetes", provides=(("kubernetes", version), ("etcd", "3.6.8-0")), revealed=(Reference.parse(PAUSE),)
+        ),
         asked("containerd", provides=(("containerd", "2.2.9"),)),
     )
     lock = replace(goal.lock, asked=parts)
@@ -121,7 +123,7 @@ def test_what_was_cut_off_goes_on(goal: Goal) -> None:
     (first,) = Member(goal=goal, host=goal.site.host("n1")).wanted(
         facts_of(dict.fromkeys(("n1", "n2", "n3"), BARE)).of("n1")
     )
-    assert "--ignore-preflight-errors" not in first.script().text
+    assert "--ignore-preflight-errors=DirAvailable--var-lib-etcd || exit 1" in first.script().text, "which is begun"
 
 
 def test_joining_is_by_a_certificate_of_a_day(goal: Goal) -> None:
