@@ -21,7 +21,7 @@ FIVE = {
     "n5": ["worker"],
 }
 # What containers that play machines on this kernel cannot have.
-_NESTED = "kubernetes: {nested: true, cgroup_driver: cgroupfs, cgroup_v1: true}"
+NESTED = "kubernetes: {nested: true, cgroup_driver: cgroupfs, cgroup_v1: true}"
 
 
 def subnet_of(lab: Lab) -> str:
@@ -35,7 +35,7 @@ def cluster_office(lab: Lab, folder: Path, bundle: SiteBundle, roles: Mapping[st
     office.folder.mkdir()
     subnet = subnet_of(lab)
     pools = f"metallb: {{pools: [{{name: main, addresses: [{subnet}.200-{subnet}.209]}}]}}"
-    components = f"{SHARED_KERNEL.removesuffix('}')}, {_NESTED}, {pools}}}"
+    components = f"{SHARED_KERNEL.removesuffix('}')}, {NESTED}, {pools}}}"
     office.write_site(roles=roles, components=components, more=f"vips: {{api: {subnet}.100}}")
     return office
 

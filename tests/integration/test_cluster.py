@@ -1,9 +1,11 @@
 """Three control planes and two workers, from bare hosts to a cluster by one command, out of one file."""
 
 import json
+import random
 from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.resources import files
+from pathlib import Path
 from typing import Any
 from urllib.error import HTTPError
 from urllib.request import Request, urlopen
@@ -12,20 +14,15 @@ import pytest
 
 from bundler.model.lock import Lock
 from bundler.model.lock_parser import parse_lock
-from tests.campaign_site import SHARED_KERNEL, Office, outward
+from tests.campaign_site import Office, outward
+from tests.clusters import ADMIN, FIVE, cluster_office
+from tests.conformance import conformance, quick, ran
+from tests.conftest import LONG
 from tests.nodes import Lab, lab_of, site_bundle
 from tests.waiting import eventually
 
-ROLES = {
-    "n1": ["site", "control-plane"],
-    "n2": ["control-plane"],
-    "n3": ["control-plane"],
-    "n4": ["worker"],
-    "n5": ["worker"],
-}
-ADMIN = "/etc/kubernetes/admin.conf"
-# What containers that play machines on this kernel cannot have.
-NESTED = "kubernetes: {nested: true, cgroup_driver: cgroupfs, cgroup_v1: true}"
+# Of the conformance specs, what CI runs: the same ones each time.
+SAMPLE, SEED = 12, 1363
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,13 +42,8 @@ class Cluster:
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     folder = tmp_path_factory.mktemp("site")
     with lab_of(5) as lab:
-        bundle = site_bundle(profile="lab-cluster")
-        office = Office(lab=lab, folder=folder / "office", bundle=bundle)
-        office.folder.mkdir()
-        subnet = lab.nodes[0].address.rpartition(".")[0]
-        pools = f"metallb: {{pools: [{{name: main, addresses: [{subnet}.200-{subnet}.209]}}]}}"
-        components = f"{SHARED_KERNEL.removesuffix('}')}, {NESTED}, {pools}}}"
-        office.write_site(roles=ROLES, components=components, more=f"vips: {{api: {subnet}.100}}")
+        bundle = site_bundle(profile="lab-cluster-tests")
+        office = cluster_office(lab, folder / "office", bundle)
         said = office.apply("--quiet")
         print(f"\nfrom bare hosts to a cluster: {len(office.ended())} actions in {said.seconds:.0f} s")
         lock = bundle.path.with_name("site.lock")
@@ -60,7 +52,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
 
 def test_all_hosts_are_ready_and_a_second_run_does_nothing(cluster: Cluster) -> None:
     nodes = cluster.get("nodes")
-    assert {node["metadata"]["name"] for node in nodes} == set(ROLES)
+    assert {node["metadata"]["name"] for node in nodes} == set(FIVE)
     for node in nodes:
         (ready,) = (each for each in node["status"]["conditions"] if each["type"] == "Ready")
         assert ready["status"] == "True", node["metadata"]["name"]
@@ -72,7 +64,7 @@ def test_all_hosts_are_ready_and_a_second_run_does_nothing(cluster: Cluster) -> 
 
 def test_every_image_on_every_host_is_one_of_the_lock(cluster: Cluster) -> None:
     known = {str(blob.digest) for image in cluster.lock.images for blob in (image.root, *image.blobs)}
-    for name in ROLES:
+    for name in FIVE:
         seen = cluster.lab.run(name, "ctr -n k8s.io images ls | awk 'NR > 1 { print $3 }' | sort -u").split()
         assert seen
         assert set(seen) <= known
@@ -84,7 +76,7 @@ def test_names_from_every_host_by_its_cache_and_by_the_service(cluster: Cluster)
     service, site, unknown = (
         f"{name}/A" for name in ("kubernetes.default.svc.cluster.local", "n1.lab.example", "x.org")
     )
-    for host in ROLES:
+    for host in FIVE:
         for server in ("169.254.20.10", "10.96.0.10"):
             said = json.loads(cluster.lab.run(host, f"python3 - {server} 53 {service} {site} {unknown}", stdin=program))
             print(f"\n{host} {server}: {said}")
@@ -116,7 +108,18 @@ def answer_of(address: str, name: str) -> int:
 def test_metrics_of_every_host(cluster: Cluster) -> None:
     """By certificates of the cluster's authority: nothing is taken unseen."""
     lines = cluster.kubectl("top nodes --no-headers").splitlines()
-    assert {line.split()[0] for line in lines} == set(ROLES)
+    assert {line.split()[0] for line in lines} == set(FIVE)
+
+
+def test_kubernetes_own_suite(cluster: Cluster, tmp_path: Path) -> None:
+    """What every cluster must do, by those who say what that is: all of it, or a sample."""
+    kubeconfig = tmp_path / "kubeconfig"
+    kubeconfig.touch(mode=0o600)
+    kubeconfig.write_text(cluster.lab.run("n1", f"cat {ADMIN}"))
+    names = conformance()
+    wanted = names if LONG else random.Random(SEED).sample(quick(names), SAMPLE)
+    ends = ran(kubeconfig, wanted, tmp_path / "suite", ways=3 if LONG else 2, limit=7200 if LONG else 600)
+    assert {name: end for name, end in ends.items() if end != "passed"} == {}
 
 
 def test_nothing_has_asked_the_outside(cluster: Cluster) -> None:

@@ -12,7 +12,7 @@ import pytest
 from bundler.model.lock import Lock
 from bundler.model.lock_parser import parse_lock
 from tests.campaign_site import SHARED_KERNEL, Office
-from tests.integration.test_cluster import ADMIN, NESTED
+from tests.clusters import ADMIN, NESTED
 from tests.nodes import Lab, lab_of, site_bundle
 from tests.waiting import eventually
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tests.campaign_site import SHARED_KERNEL, Event, Office, check, follow
-from tests.integration.test_cluster import ADMIN, NESTED
+from tests.clusters import ADMIN, NESTED
 from tests.nodes import Lab, lab_of, site_bundle
 
 pytestmark = pytest.mark.long
