@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from bundler.components import components
+from bundler.model.asked import Asked
 from bundler.model.site_parser import SettingsParser, parse_site
 from bundler.secrets.vault import Vault
 from bundler.steps.step import Goal
@@ -28,6 +29,12 @@ networks:
 - {name: main, subnet: 10.77.0.0/20}
 vips: {api: 10.77.0.100}
 """
+
+
+def asked(component: str, **more: Any) -> Asked:
+    """What a component of the catalog asks for: nothing but `more`."""
+    nothing = ("images", "revealed", "charts", "wheels", "packages", "files", "provides", "tools", "silences")
+    return Asked(**{**dict.fromkeys(nothing, ()), "component": component, "version": "", **more})
 
 
 def archive_of(name: str, data: bytes) -> bytes:

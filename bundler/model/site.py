@@ -10,6 +10,7 @@ Address = IPv4Address | IPv6Address
 Subnet = IPv4Network | IPv6Network
 
 SITE_ROLE = "site"  # runs the tool and owns a store: one to three hosts
+GUEST_ROLE = "existing-node"  # somebody else's host: only where it pulls from is ours
 ROLES = {
     SITE_ROLE: "runs the tool, keeps the store and serves it",
     "control-plane": "Kubernetes' API server, its controllers and etcd",
@@ -18,6 +19,7 @@ ROLES = {
     "database": "runs databases and what leads to them",
     "director": "balances load at the site's virtual addresses",
     "gpu": "has GPUs: their driver and container toolkit",
+    GUEST_ROLE: "is one of a cluster that is there already: it pulls from the site, and nothing else of it is changed",
 }
 
 
@@ -53,8 +55,8 @@ class SiteHost:
         return role in self.roles
 
     def is_among(self, roles: Sequence[str]) -> bool:
-        """Whether it has one of the roles; no roles stand for all hosts."""
-        return not roles or any(map(self.has, roles))
+        """Whether it has one of the roles; no roles stand for all hosts but those that are somebody else's."""
+        return any(map(self.has, roles)) if roles else not self.has(GUEST_ROLE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,7 +6,7 @@ from typing import Any
 from bundler.model.document import Fields, Reader
 from bundler.model.names import check_label
 from bundler.model.nodes import Table
-from bundler.model.site import Disk, Network, Site, SiteHost
+from bundler.model.site import GUEST_ROLE, Disk, Network, Site, SiteHost
 from bundler.model.site_rules import FoundHost, FoundNetwork, FoundVip, judge
 from bundler.model.site_scalars import (
     check_device,
@@ -62,6 +62,8 @@ def _host(fields: Fields) -> FoundHost:
     roles = fields.values("roles", check_role)
     if fields.ok and len(set(roles)) < len(roles):
         fields.fail_at("roles", found="a role twice", expected="each role once")
+    if fields.ok and GUEST_ROLE in roles and len(roles) > 1:
+        fields.fail_at("roles", found=f"a role beside {GUEST_ROLE}", expected=f"{GUEST_ROLE} alone, or other roles")
     readable = roles if fields.ok else None
     name, address = fields.value("name", check_host_name), fields.value("address", parse_address)
     jump, local = fields.value("jump", check_jump, default=""), fields.flag("local", default=False)

@@ -4,10 +4,10 @@ import threading
 from functools import partial
 
 from bundler.errors import NameConflict, ResolutionFailed
+from bundler.model.chart_versions import Range, Version
 from bundler.model.component import ChartRequest
 from bundler.model.lock import LockedChart
 from bundler.resolve.run import Job, Run
-from bundler.sources.chart_versions import Range, Version
 from bundler.sources.charts import Charts, Gone, choose_version
 
 

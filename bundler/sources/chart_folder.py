@@ -8,10 +8,10 @@ from pathlib import Path
 
 from bundler.errors import Malformed, NotReadable, ResolutionFailed
 from bundler.model.chart import Dependency
+from bundler.model.chart_versions import Range, Version
 from bundler.model.lock import ChartDependency
 from bundler.sources.chart_archive import LARGEST, LARGEST_FILE, Chart, read_chart
 from bundler.sources.chart_ignore import NAME, Ignored
-from bundler.sources.chart_versions import Range, Version
 from bundler.support.files import read_file
 
 _ENTRIES = 20_000  # files and folders of one chart

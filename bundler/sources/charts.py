@@ -18,6 +18,7 @@ from bundler.errors import (
     WrongBytes,
 )
 from bundler.model.chart import Dependency
+from bundler.model.chart_versions import best_version, version_of
 from bundler.model.descriptor import Descriptor
 from bundler.model.digest import Digest
 from bundler.model.lock import ChartDependency, LockedChart
@@ -29,7 +30,6 @@ from bundler.sources.chart_folder import Choose, Fetch, Folder, assemble
 from bundler.sources.chart_provenance import check_provenance
 from bundler.sources.chart_registry import chart_reference, check_bytes, read_blob, stored_chart, stored_versions
 from bundler.sources.chart_repository import ChartRepositories
-from bundler.sources.chart_versions import best_version, version_of
 from bundler.sources.images import Registry
 from bundler.transport import Request, Transport, Upstreams
 

@@ -24,6 +24,7 @@ def per_host(
     judge: Callable[[Goal, SiteHost, HostFacts], Iterable[Note]],
     *,
     every: float = 0,
+    roles: tuple[str, ...] = (),
 ) -> Check:
     """A host that could not be asked is found too, and does not keep the others from being judged."""
 
@@ -36,4 +37,4 @@ def per_host(
                 fix = "Ask the host by hand, mend what is in the way, and run this again."
                 yield Finding(host=host.name, check=name, found=f"{error.fact} is not known: {error.why}", fix=fix)
 
-    return Check(name=name, asks=asks, judge=all_hosts, every=every)
+    return Check(name=name, asks=asks, judge=all_hosts, every=every, roles=roles)

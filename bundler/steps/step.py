@@ -211,6 +211,21 @@ def no_ports(goal: Goal, host: SiteHost) -> Iterable[tuple[str, int]]:
     return ()
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Given:
+    """A secret that people give: the content of the file at `path`, relative to site.yaml. Once read, the site's
+    secrets keep it, and the file may go. `check` takes the content and the file's name, and raises InvalidDocument."""
+
+    secret: str
+    path: str
+    check: Callable[[str, str], None]
+
+
+def nothing_given(site: Site) -> Iterable[Given]:
+    """The secrets of a component that makes its own."""
+    return ()
+
+
 def no_settings(fields: Fields) -> None:
     """The settings of a component that has none."""
 
@@ -231,7 +246,9 @@ class Component:
     """One folder under bundler/components. `catalog` are components of the catalog: a release without them does not
     bring it. `settings` parses its part of site.yaml, `schema` is its JSON schema;
     `units` are its systemd units, for logs and restarts; `space` is what it writes that counts, `listens` gives
-    the ports that it listens on beside those of its services: TCP or UDP, with the number."""
+    the ports that it listens on beside those of its services: TCP or UDP, with the number; `given` are secrets that
+    site.yaml names files of; `claims` are objects of a cluster that only one may have, each by the path of its kind in
+    the API and a pattern of names."""
 
     name: str
     about: str
@@ -244,5 +261,7 @@ class Component:
     units: tuple[str, ...] = ()
     space: Callable[[Goal, SiteHost], Iterable[Space]] = no_space
     listens: Callable[[Goal, SiteHost], Iterable[tuple[str, int]]] = no_ports
+    given: Callable[[Site], Iterable[Given]] = nothing_given
+    claims: tuple[tuple[str, str], ...] = ()
     roles: tuple[str, ...] = ()
     restore: Restorable | None = None

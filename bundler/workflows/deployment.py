@@ -1,5 +1,6 @@
 """A deployment: everything that is known of a site before its hosts are asked, and what all of them are asked."""
 
+import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -28,6 +29,8 @@ from bundler.support.files import read_text
 from bundler.workflows.release import Release, installed_release, is_remembered, release_of
 from bundler.workflows.secrets import ensure_key, key_beside
 from bundler.workflows.site import check_site
+
+_GIVEN = 64 << 10  # bytes of a secret that people give
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,6 +94,8 @@ def deployment(request: Request, *, create: bool) -> Iterator[Deployment]:
             recovery=bool(request.here),
             components=_brought(release.lock),
         )
+        if not request.here:
+            bring_given(goal, request)
         hosts = connect(site, state=state, password=request.password)
         try:
             yield Deployment(
@@ -146,6 +151,19 @@ def open_vault(request: Request, *, create: bool) -> Vault:
         advice = "Give it with --secrets, or restore it from its backup: a site host has a copy in /etc/bundle."
         raise Usage(message=f"{path} is not there, and new secrets would lock the site out", advice=advice)
     return Vault.create(path, request.unlock or ensure_key(beside)) if create else Vault.empty()
+
+
+def bring_given(goal: Goal, request: Request) -> None:
+    """The secrets that site.yaml names files of. What is kept stays where the file is gone: whoever has given it once
+    need not keep it lying there. Raises NotReadable, InvalidDocument."""
+    for component in goal.components:
+        for given in component.given(goal.site):
+            path = request.site.parent / given.path
+            if goal.vault.get(given.secret) is not None and not os.path.lexists(path):
+                continue
+            text = read_text(path, limit=_GIVEN)
+            given.check(text, given.path)
+            goal.vault.put(given.secret, Secret(text))
 
 
 def hosts_of(deployed: Deployment, request: Request) -> list[SiteHost]:

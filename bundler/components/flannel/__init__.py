@@ -28,7 +28,7 @@ def _judge(goal: Goal, hosts: Sequence[SiteHost], facts: Facts) -> Iterator[Find
     """A route to a host's pods leads to the host itself: it has to be on the same link."""
     nodes = [host for host in goal.site.hosts if host.is_among(NODES)]
     together = any(all(host.address in net.subnet for host in nodes) for net in goal.site.networks)
-    if _backend(goal) == HOST_GW and not together:
+    if nodes and _backend(goal) == HOST_GW and not together:
         found = f"components.flannel.backend is {HOST_GW}, and not all hosts of the cluster are in one network"
         yield Finding(host="", check=_CHECK, found=found, fix="Take vxlan, which goes over any network between them.")
 

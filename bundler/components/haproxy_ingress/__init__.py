@@ -34,5 +34,6 @@ COMPONENT = Component(
     # Its Service has an address once there is somebody who gives it one.
     steps=(chart_step(NAME, values=_values, needs=("flannel", "metallb")),),
     preflight=(Check(name=_CHECK, asks=lambda goal, host: (), judge=_judge),),
+    claims=(("/apis/networking.k8s.io/v1/ingressclasses", "haproxy"),),
     roles=NODES,
 )

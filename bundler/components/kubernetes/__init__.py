@@ -9,11 +9,12 @@ before were proved with what the cluster had, and go on with either; those of th
 
 from collections.abc import Sequence
 
-from bundler.components.kubernetes import preflight, preflight_hosts
+from bundler.components.kubernetes import existing_checks, preflight, preflight_hosts
 from bundler.components.kubernetes.certificates import TIMER, Certificates, renewing
-from bundler.components.kubernetes.charts import HELM, pruned
+from bundler.components.kubernetes.charts import APPLIERS, pruned
 from bundler.components.kubernetes.departed import DEPARTED_CHECK, departed
 from bundler.components.kubernetes.entry import ADDRESS_UNIT, PACKAGES, PROXY_UNIT, FloatingAddress, proxy
+from bundler.components.kubernetes.existing import appliers, existing, given, kubeconfig_file, redirected
 from bundler.components.kubernetes.fence import UNIT as FENCE_UNIT
 from bundler.components.kubernetes.fence import fence
 from bundler.components.kubernetes.health import HEALTH
@@ -34,6 +35,7 @@ from bundler.components.kubernetes.pki import API_VIP, CONTROL_PLANE, NODES, con
 from bundler.components.kubernetes.prefetch import CHECK as PREFETCH_CHECK
 from bundler.components.kubernetes.prefetch import Fetched, prefetched
 from bundler.components.kubernetes.prefetch import space as prefetch_space
+from bundler.components.kubernetes.releases import HELM
 from bundler.components.kubernetes.restore import RESTORE
 from bundler.components.kubernetes.runtime import BIN, RUNTIME_UNIT, programs, runtime, version_of
 from bundler.components.kubernetes.service_proxy import ServiceProxy
@@ -45,7 +47,7 @@ from bundler.components.kubernetes.upgrade import ControlPlane
 from bundler.components.kubernetes.window import Window
 from bundler.components.registry.masked import Masked
 from bundler.components.store.programs import Programs
-from bundler.model.site import SiteHost
+from bundler.model.site import GUEST_ROLE, SiteHost
 from bundler.steps.facts import HostFacts
 from bundler.steps.render import render
 from bundler.steps.resources import Asked, File, Resource
@@ -55,7 +57,7 @@ RUNTIME, PROGRAMS, ENTRY = "kubernetes/runtime", "kubernetes/programs", "kuberne
 DEPARTED, SNAPSHOTS = "kubernetes/departed", "kubernetes/snapshots"
 CONTROL, WORKER, KEPT = f"kubernetes/{CONTROL_PLANE}", "kubernetes/worker", "kubernetes/worker-kept"
 PROXY, IMAGES = "kubernetes/proxy", "kubernetes/images"
-PRUNED = "kubernetes/pruned"
+PRUNED, REDIRECTED = "kubernetes/pruned", "kubernetes/redirected"
 _TOOLS = ("conntrack", "ethtool", "iproute2", "iptables", "mount", "nftables", "socat", "util-linux")
 
 
@@ -100,10 +102,13 @@ def _proxy(goal: Goal, host: SiteHost) -> Sequence[Resource]:
 
 
 def _helm(goal: Goal, host: SiteHost) -> Sequence[Resource]:
-    if goal.asked("helm") is None:
+    if host not in appliers(goal):
         return ()
+    theirs = (_program(goal, host, "kubectl", "version --client"), kubeconfig_file(goal)) if existing(goal) else ()
+    if goal.asked("helm") is None:
+        return theirs
     member = ("linux-amd64/helm", f"{BIN}/helm")
-    return (programs(goal, host, "helm-", member, version=version_of(goal, "helm"), proof="version"),)
+    return (*theirs, programs(goal, host, "helm-", member, version=version_of(goal, "helm"), proof="version"))
 
 
 def _worker(goal: Goal, host: SiteHost) -> Sequence[Resource]:
@@ -172,7 +177,9 @@ COMPONENT = Component(
         ),
         Step(name=PROXY, resources=_proxy, roles=(CONTROL_PLANE,), needs=(CONTROL,)),
         Step(name=SNAPSHOTS, resources=snapshots, roles=(CONTROL_PLANE,), after=(CONTROL,)),
-        Step(name=HELM, resources=_helm, roles=(CONTROL_PLANE,), after=(CONTROL,)),
+        Step(name=HELM, resources=_helm, roles=APPLIERS, after=(CONTROL,)),
+        # Of a cluster that is there already; what they are to pull must be there.
+        Step(name=REDIRECTED, resources=redirected, roles=(GUEST_ROLE,), needs=("registry",)),
         Step(
             name=WORKER,
             resources=_worker,
@@ -181,15 +188,22 @@ COMPONENT = Component(
             needs=(CONTROL,),
             when=_bare,
         ),
-        Step(name=PRUNED, resources=pruned, roles=(CONTROL_PLANE,), last=True),
+        Step(name=PRUNED, resources=pruned, roles=APPLIERS, last=True),
         Step(name=KEPT, resources=_worker, roles=("worker",), after=(WORKER,), rolling=True, when=_joined),
         Step(name=IMAGES, resources=_images, roles=("worker",), after=(KEPT,)),
     ),
     settings=parse_settings,
     schema=SCHEMA,
-    preflight=(preflight.SITE, preflight_hosts.HOSTS, VERSIONS, DEPARTED_CHECK, PREFETCH_CHECK),
+    preflight=(
+        preflight.SITE,
+        *existing_checks.CHECKS,
+        preflight_hosts.HOSTS,
+        VERSIONS,
+        DEPARTED_CHECK,
+        PREFETCH_CHECK,
+    ),
     listens=preflight_hosts.listens,
-    health=(*HEALTH, SNAPSHOTS_HEALTH),
+    health=(*HEALTH, *existing_checks.HEALTH, SNAPSHOTS_HEALTH),
     units=(
         RUNTIME_UNIT,
         KUBELET,
@@ -202,6 +216,7 @@ COMPONENT = Component(
         SERVICE_UNIT,
     ),
     space=prefetch_space,
+    given=given,
     roles=NODES,
     restore=RESTORE,
 )

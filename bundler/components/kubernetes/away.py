@@ -9,7 +9,7 @@ https://kubernetes.io/docs/concepts/cluster-administration/node-shutdown/#non-gr
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
-from bundler.components.kubernetes.charts import ADMIN, CLUSTER
+from bundler.components.kubernetes.releases import ADMIN, CLUSTER
 from bundler.steps.facts import Ask
 
 _OUT = "node.kubernetes.io/out-of-service"

@@ -8,120 +8,38 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from bundler.components.base.sources import CA
+from bundler.components.kubernetes.existing import appliers, existing, gets_charts
 from bundler.components.kubernetes.nodes import NODE
-from bundler.components.kubernetes.pki import CONTROL_PLANE, at, control_planes
-from bundler.components.kubernetes.runtime import BIN
-from bundler.components.kubernetes.settings import API_PORT
+from bundler.components.kubernetes.pki import CONTROL_PLANE
+from bundler.components.kubernetes.releases import CONTENT, HELM, RELEASES, SITE, admin, drift, is_ours, releases
 from bundler.components.registry.endpoint import repositories_host
 from bundler.errors import FactUnknown, NotCarried
 from bundler.model.lock import LockedChart
-from bundler.model.site import SiteHost
+from bundler.model.site import SITE_ROLE, SiteHost
 from bundler.model.values import overlay, write_values
 from bundler.steps.actions import Action, Run
-from bundler.steps.facts import Ask, Fact, HostFacts
+from bundler.steps.facts import Fact, HostFacts
 from bundler.steps.resources import Resource
 from bundler.steps.step import Goal, Step
 
-ADMIN = "/etc/kubernetes/admin.conf"
-CLUSTER = f"kubernetes/{CONTROL_PLANE}"
-HELM = "kubernetes/helm"
-_HOSTS = ("kubernetes/worker", "kubernetes/worker-kept", "kubernetes/images")  # whose pods charts wait for
-_CONTENT = "bundle-content"  # the label that says what a release of a chart was made from
+APPLIERS = (CONTROL_PLANE, SITE_ROLE)  # the latter where the cluster is not ours
+# By which there are hosts whose pods charts wait for.
+_HOSTS = ("kubernetes/worker", "kubernetes/worker-kept", "kubernetes/images", "kubernetes/redirected")
+CRDS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
 _TIMEOUT = 600  # seconds until what a chart brings must be ready
 _SHOWN = 4  # changed objects that are named
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Deployed:
-    """Helm's newest record of a release: `status` in its words, `content` what it was made from."""
-
-    status: str
-    content: str
-
-
-def _deployed(said: str) -> Mapping[str, Deployed]:
-    found: dict[str, tuple[int, Deployed]] = {}  # the newest by its number
-    for line in said.splitlines():
-        namespace, name, version, status, content = line.split("|")
-        place = f"{namespace}/{name}"
-        if place not in found or int(version) > found[place][0]:
-            found[place] = (int(version), Deployed(status=status, content=content))
-    return {place: deployed for place, (_, deployed) in found.items()}
-
-
-_FIELDS = ("namespace", "labels.name", "labels.version", "labels.status", f"labels.{_CONTENT}")
-_LINE = "|".join(f"{{.metadata.{name}}}" for name in _FIELDS)
-# By NAMESPACE/NAME, from helm's own records.
-RELEASES: Ask[Mapping[str, Deployed]] = Ask(
-    name="charts in the cluster",
-    after=CLUSTER,
-    script=f"""n=0
-until said=$(kubectl --kubeconfig {ADMIN} --request-timeout=15s get secrets -A -l owner=helm \\
-  -o jsonpath='{{range .items[*]}}{_LINE}{{"\\n"}}{{end}}')
-do n=$((n+1)); [ $n -lt 4 ] || exit 1; sleep 2; done  # an API server that is busy, or just comes
-printf '%s\\n' "$said" | grep . || :""",
-    reading=_deployed,
-    bare={},
-)
-
-
-# Of each release of ours the objects that are not as its chart has them: what the server would make of applying them
-# once more, tried and not done, so that defaults and what a chart leaves to others are no difference. kubectl lays each
-# object under its name in two folders. Where a webhook that is down keeps the server from trying nothing is said.
-_COMPARE = f"""set -- $(kubectl --kubeconfig {ADMIN} --request-timeout=15s get secrets -A \\
-  -l owner=helm,status=deployed,{_CONTENT} \\
-  -o jsonpath='{{range .items[*]}}{{.metadata.namespace}}/{{.metadata.labels.name}} {{end}}') || exit 1
-umask 077; mkdir -p /run/bundle && d=$(mktemp -d /run/bundle/compare.XXXXXX) || exit 1
-trap 'rm -rf "$d"' EXIT
-export HELM_CACHE_HOME="$d" HELM_CONFIG_HOME="$d" HELM_DATA_HOME="$d" TMPDIR="$d" KUBECTL_EXTERNAL_DIFF='diff -rqN'
-compare() {{
-  cp {ADMIN} "$d/$2.config" && export KUBECONFIG="$d/$2.config" || return
-  kubectl config set-context --current --namespace="$1" >/dev/null || return
-  helm get manifest "$2" -n "$1" > "$d/$2.yaml" || return
-  kubectl diff --server-side --force-conflicts --field-manager=helm -f "$d/$2.yaml" > "$d/$2.said" 2> "$d/$2.errors"
-  if [ $? -gt 1 ]; then
-    if grep -qE 'no matches for kind|namespaces .* not found' "$d/$2.errors"; then echo "$1/$2 what others need"
-    elif ! grep -q 'failed calling webhook' "$d/$2.errors"; then head -n 3 "$d/$2.errors" >&2; return 1; fi
-  fi
-  sed -n "s#^Files .*/\\([^/ ]*\\) and .* differ\\$#$1/$2 \\1#p" "$d/$2.said"
-}}
-each() {{  # an API server that is busy is asked again
-  for n in 1 2 3 4; do if compare "$1" "$2" > "$d/$2.found"; then cat "$d/$2.found"; return; fi; sleep 1; done
-  : > "$d/failed"
-}}
-for r; do each "${{r%/*}}" "${{r#*/}}" & done; wait; [ ! -e "$d/failed" ]"""
-
-
-def _drifted(said: str) -> Mapping[str, tuple[str, ...]]:
-    found: dict[str, tuple[str, ...]] = {}
-    for line in said.splitlines():
-        place, _, name = line.partition(" ")
-        found[place] = (*found.get(place, ()), name)
-    return found
-
-
-def drift(goal: Goal, host: SiteHost) -> Ask[Mapping[str, tuple[str, ...]]]:
-    """By NAMESPACE/NAME, the objects that differ. Asked of the first control plane whose API answers, and not again."""
-    before = control_planes(goal)[: control_planes(goal).index(host)]
-    elsewhere = "".join(
-        f"if curl -sfk -m 2 -o /dev/null https://{at(each.address, API_PORT)}/livez; then exit 0; fi\n"
-        for each in before
-    )
-    return Ask(
-        name="objects of charts",
-        after=CLUSTER,
-        script=f"{elsewhere}[ -x {BIN}/helm ] || exit 0\n{_COMPARE}",
-        reading=_drifted,
-        bare={},
-    )
-
-
 def speaks(goal: Goal, facts: HostFacts) -> bool:
     """Whether a host is the control plane that charts are applied on: the first that was asked and has the cluster,
-    where none has it the first that was asked."""
-    asked = [host.name for host in control_planes(goal) if host.name in facts.all.hosts]
-    having = [name for name in asked if _has_cluster(facts, name)]
+    where none has it the first that was asked; or whoever speaks with the cluster that is there already."""
+    asked = [host.name for host in appliers(goal) if host.name in facts.all.hosts]
+    having = [name for name in asked if existing(goal) or _has_cluster(facts, name)]
     return facts.host == next(iter((*having, *asked)), facts.host)
+
+
+def _asks(goal: Goal) -> tuple[Fact[Any], ...]:
+    return (releases(goal),) if existing(goal) else (NODE, RELEASES)
 
 
 def _has_cluster(facts: HostFacts, name: str) -> bool:
@@ -152,12 +70,12 @@ class Release:
         return f"{self.namespace}/{self.name}"
 
     def asks(self) -> tuple[Fact[Any], ...]:
-        return (NODE, RELEASES, drift(self.goal, self.host))
+        return (*_asks(self.goal), drift(self.goal, self.host))
 
     def wanted(self, facts: HostFacts) -> Iterator[Action]:
         if not speaks(self.goal, facts):
             return
-        have = facts[RELEASES].get(self.place)
+        have = facts[releases(self.goal)].get(self.place)
         changed = facts[drift(self.goal, self.host)].get(self.place, ())
         why = "it is not there"
         if have is not None:
@@ -181,7 +99,8 @@ class Release:
         digest, name, namespace = self.chart.digest.hex, shlex.quote(self.name), shlex.quote(self.namespace)
         url = shlex.quote(f"https://{repositories_host(self.goal.site)}/charts/files/{digest}/{self.chart.name}")
         # A helm that was killed leaves a record of what it had in hand, and every later one waits for that.
-        return f"""{_environment()}
+        labels = f"{CONTENT}={self.content}" + (f",{SITE}={self.goal.site.name}" if existing(self.goal) else "")
+        return f"""{_environment(admin(self.goal))}
 cat > "$d/values.json"
 curl -fsS --retry 3 --cacert {CA} --noproxy '*' -o "$d/chart.tgz" {url} || exit 1
 [ "$(sha256sum < "$d/chart.tgz")" = "{digest}  -" ] || {{ echo {url} is another chart >&2; exit 1; }}
@@ -189,7 +108,7 @@ kubectl delete secrets -n {namespace} --ignore-not-found \\
   -l "owner=helm,name="{name}",status in (pending-install,pending-upgrade,pending-rollback)" || exit 1
 apply() {{
   helm upgrade --install {name} "$d/chart.tgz" -n {namespace} --create-namespace -f "$d/values.json" \\
-    --labels {_CONTENT}={self.content} --history-max 5 --wait --timeout {_TIMEOUT}s >/dev/null
+    --labels {labels} --history-max 5 --wait --timeout {_TIMEOUT}s >/dev/null
 }}
 began=$(date +%s)
 apply || {{
@@ -201,15 +120,18 @@ apply || {{
 
     def _mend(self) -> str:
         """Helm itself puts right what it knows the kinds of, and objects that are gone: of others only charts count."""
-        return f"""cp {ADMIN} "$d/admin.conf"; export KUBECONFIG="$d/admin.conf"
+        return f"""cp {admin(self.goal)} "$d/admin.conf"; export KUBECONFIG="$d/admin.conf"
 kubectl config set-context --current --namespace={shlex.quote(self.namespace)} >/dev/null || exit 1
 helm get manifest {shlex.quote(self.name)} -n {shlex.quote(self.namespace)} |
   kubectl apply --server-side --force-conflicts --field-manager=helm -f - >/dev/null
 """
 
     def unwanted(self, facts: HostFacts, *, purge: bool) -> Iterator[Action]:
-        if speaks(self.goal, facts) and self.place in facts[RELEASES]:
-            yield _removal(self.place, "its component goes")
+        if not speaks(self.goal, facts):
+            return
+        have = facts[releases(self.goal)].get(self.place)
+        if have is not None and is_ours(self.goal, have):
+            yield _removal(self.goal, self.place, "its component goes")
 
     def versions(self, facts: HostFacts) -> Iterator[str]:
         if not speaks(self.goal, facts):
@@ -226,28 +148,34 @@ class Pruned:
     goal: Goal = field(repr=False, compare=False)
 
     def asks(self) -> tuple[Fact[Any], ...]:
-        return (NODE, RELEASES)
+        return _asks(self.goal)
 
     def wanted(self, facts: HostFacts) -> Iterator[Action]:
         if not speaks(self.goal, facts):
             return
-        known = {f"{chart.namespace}/{chart.release}" for asked in self.goal.lock.asked for chart in asked.charts}
-        for place, have in sorted(facts[RELEASES].items()):
-            if have.content and place not in known:  # of ours: others have no such label
-                yield _removal(place, "the release does not have it any more")
+        brought = [asked for asked in self.goal.lock.asked if gets_charts(self.goal, asked.component)]
+        known = {f"{chart.namespace}/{chart.release}" for asked in brought for chart in asked.charts}
+        for place, have in sorted(facts[releases(self.goal)].items()):
+            if is_ours(self.goal, have) and place not in known:  # others have no such label
+                yield _removal(self.goal, place, self._why)
+
+    @property
+    def _why(self) -> str:
+        chosen = existing(self.goal) is not None
+        return "it is not asked for any more" if chosen else "the release does not have it any more"
 
     def unwanted(self, facts: HostFacts, *, purge: bool) -> Iterator[Action]:
         yield from ()
 
 
 def pruned(goal: Goal, host: SiteHost) -> Sequence[Resource]:
-    return (Pruned(goal=goal),) if goal.asked("helm") else ()
+    return (Pruned(goal=goal),) if goal.asked("helm") and host in appliers(goal) else ()
 
 
-def _removal(place: str, reason: str) -> Run:
+def _removal(goal: Goal, place: str, reason: str) -> Run:
     namespace, _, name = place.partition("/")
     uninstall = f"helm uninstall {shlex.quote(name)} -n {shlex.quote(namespace)} --wait --timeout {_TIMEOUT}s"
-    text = f"{_environment()}\n{uninstall}\n"
+    text = f"{_environment(admin(goal))}\n{uninstall}\n"
     return Run(name=f"remove {place}", text=text, timeout=_TIMEOUT + 60, reason=reason)
 
 
@@ -256,11 +184,11 @@ def _some(names: Sequence[str]) -> str:
     return ", ".join(names[:_SHOWN]) + more
 
 
-def _environment() -> str:
+def _environment(config: str) -> str:
     """sh text for what helm needs: a folder of its own, and nothing of root's."""
     return f"""umask 077; mkdir -p /run/bundle && d=$(mktemp -d /run/bundle/chart.XXXXXX) || exit 1
 trap 'rm -rf "$d"' EXIT
-export KUBECONFIG={ADMIN} HELM_CACHE_HOME="$d/cache" HELM_CONFIG_HOME="$d/config" HELM_DATA_HOME="$d/data\""""
+export KUBECONFIG={config} HELM_CACHE_HOME="$d/cache" HELM_CONFIG_HOME="$d/config" HELM_DATA_HOME="$d/data\""""
 
 
 def _no_values(goal: Goal) -> Mapping[str, Mapping[str, Any]]:
@@ -281,11 +209,13 @@ def chart_step(
     component = catalog or name
 
     def resources(goal: Goal, host: SiteHost) -> Sequence[Resource]:
+        if host not in appliers(goal) or not gets_charts(goal, name):
+            return ()
         made = goal.once(f"charts of {component}", lambda: tuple(_releases(goal, component, values(goal))))
         here = (replace(each, host=host) for each in made)
         return sorted(here, key=lambda each: last.index(each.name) if each.name in last else -1)
 
-    return Step(name=name, resources=resources, roles=(CONTROL_PLANE,), after=(HELM,), needs=(*needs, *_HOSTS))
+    return Step(name=name, resources=resources, roles=APPLIERS, after=(HELM,), needs=(*needs, *_HOSTS))
 
 
 def _releases(goal: Goal, component: str, own: Mapping[str, Mapping[str, Any]]) -> Iterator[Release]:
@@ -296,5 +226,5 @@ def _releases(goal: Goal, component: str, own: Mapping[str, Mapping[str, Any]]) 
         if chart is None:
             raise NotCarried(component=component, missing=(f"chart {each.chart} {each.version}",))
         values = overlay(each.values, write_values(own.get(each.release, {})))
-        host = control_planes(goal)[0]
+        host = appliers(goal)[0]
         yield Release(goal=goal, host=host, chart=chart, name=each.release, namespace=each.namespace, values=values)

@@ -9,11 +9,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from bundler.components.kubernetes.charts import ADMIN
 from bundler.components.kubernetes.etcd import CLIENT, CLIENT_PORT
 from bundler.components.kubernetes.kubeadm import SITE_LABEL
 from bundler.components.kubernetes.nodes import NODE, Node
 from bundler.components.kubernetes.pki import NODES, control_planes
+from bundler.components.kubernetes.releases import ADMIN
 from bundler.components.kubernetes.restore import STATE_FACT
 from bundler.components.kubernetes.runtime import BIN
 from bundler.errors import FactUnknown

@@ -5,10 +5,10 @@ from dataclasses import replace
 from typing import Any
 
 from bundler.components.kubernetes import away, certificates, pressure
-from bundler.components.kubernetes.charts import ADMIN, CLUSTER
 from bundler.components.kubernetes.entry import ADDRESS_UNIT, PROXY_UNIT
 from bundler.components.kubernetes.node_check import KUBELET, SILENT, UNIT
 from bundler.components.kubernetes.pki import API_VIP, CONTROL_PLANE, NODES, control_planes
+from bundler.components.kubernetes.releases import ADMIN, CLUSTER
 from bundler.components.kubernetes.runtime import RUNTIME_UNIT
 from bundler.errors import FactUnknown
 from bundler.model.site import SiteHost

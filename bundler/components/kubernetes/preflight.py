@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from ipaddress import IPv6Network
 
+from bundler.components.kubernetes.existing import existing
 from bundler.components.kubernetes.nodes import NODE
 from bundler.components.kubernetes.pki import API_VIP, CONTROL_PLANE, NODES, WORKER, control_planes
 from bundler.components.kubernetes.settings import API_PORT, KubernetesSettings, settings_of
@@ -18,6 +19,8 @@ Wrong = tuple[str, str, bool]  # what is found, its fix, and whether it is only 
 
 
 def _judge_site(goal: Goal, hosts: Sequence[SiteHost], facts: Facts) -> Iterator[Finding]:
+    if existing(goal):
+        return
     for found, fix, warning in (*_members(goal, facts), *_addresses(goal)):
         yield Finding(host="", check=_SITE, found=found, fix=fix, warning=warning)
 

@@ -4,9 +4,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from bundler.components.kubernetes.charts import ADMIN, CLUSTER
 from bundler.components.kubernetes.kubeadm import CONFIG, proxy_settings
 from bundler.components.kubernetes.pki import NODES
+from bundler.components.kubernetes.releases import ADMIN, CLUSTER
 from bundler.components.kubernetes.runtime import version_of
 from bundler.steps.actions import Action, Run
 from bundler.steps.facts import Ask, Fact, HostFacts

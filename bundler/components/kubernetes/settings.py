@@ -8,7 +8,8 @@ from typing import Any
 
 from bundler.errors import Malformed
 from bundler.model.document import Fields
-from bundler.model.json_schema import flag, listing, number, record, word
+from bundler.model.json_schema import flag, label, listing, number, record, word
+from bundler.model.names import check_label
 from bundler.model.site import Subnet
 from bundler.model.site_scalars import check_domain, parse_port, parse_subnet
 from bundler.steps.step import Goal
@@ -17,6 +18,15 @@ API_PORT, ENTRY_PORT = 6443, 8443
 PROXIES = ("iptables", "nftables", "ipvs")
 DRIVERS = ("systemd", "cgroupfs")
 _UNITS = {"m": 60, "h": 3600, "d": 86400}
+# What may stand beside `existing`, and charts that would take its place or need hosts of ours.
+_OF_EXISTING = {"existing", "pods", "services", "domain"}
+_NOT_THERE = {
+    "flannel": "that cluster has its network of pods",
+    "cluster-dns": "that cluster has its names",
+    "coredns": "that cluster has its names",
+    "local-volumes": "its disks are prepared on hosts of a cluster of our own",
+    "kubernetes": "that cluster has it",
+}
 _PODS: Subnet = ip_network("10.244.0.0/16")
 _SERVICES: Subnet = ip_network("10.96.0.0/16")
 
@@ -30,11 +40,20 @@ class Snapshots:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Existing:
+    """A cluster that is there already. `kubeconfig` is a file's path, relative to site.yaml, that says how it is
+    reached; `charts` are the components that are applied in it, by name."""
+
+    kubeconfig: str
+    charts: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class KubernetesSettings:
     """`entry_port` is where the site's virtual address `api` leads to the API servers. `cgroup_v1` allows hosts with
-    cgroup v1; `node_dns`
-    is a cache of names on every host; `prefetch` are patterns of images that workers have before a pod wants them;
-    `nested` is for hosts that are containers themselves, as in a rehearsal."""
+    cgroup v1; `node_dns` is a cache of names on every host; `prefetch` are patterns of images that workers have before
+    a pod wants them; `nested` is for hosts that are containers themselves, as in a rehearsal. With `existing` there is
+    no cluster of ours: `pods`, `services` and `domain` are then what that one has."""
 
     pods: Subnet = _PODS
     services: Subnet = _SERVICES
@@ -47,6 +66,7 @@ class KubernetesSettings:
     prefetch: tuple[str, ...] = ()
     nested: bool = False
     snapshots: Snapshots = Snapshots()
+    existing: Existing | None = None
 
 
 def settings_of(goal: Goal) -> KubernetesSettings:
@@ -61,8 +81,13 @@ def parse_settings(fields: Fields) -> KubernetesSettings:
     large, small = (12, 24) if services.version == 4 else (108, 120)
     if fields.ok and not large <= services.prefixlen <= small:
         fields.fail_at("services", found=f"{services}", expected=f"a subnet from /{large} to /{small}")
+    existing = fields.nested("existing", _existing) if fields.has("existing") else None
+    if fields.ok and existing:
+        for key in fields.table.pairs.keys() - _OF_EXISTING:
+            fields.fail_at(key, found="what only a cluster of our own has", expected="`existing` without it")
     return fields.build(
         KubernetesSettings,
+        existing=existing,
         pods=pods,
         services=services,
         domain=fields.value("domain", check_domain, default="cluster.local"),
@@ -75,6 +100,25 @@ def parse_settings(fields: Fields) -> KubernetesSettings:
         nested=fields.flag("nested", default=False),
         snapshots=fields.nested("snapshots", _snapshots, default=Snapshots()),
     )
+
+
+def _existing(fields: Fields) -> Existing:
+    charts = fields.values("charts", _chart, optional=True)
+    if fields.ok and len(set(charts)) < len(charts):
+        fields.fail_at("charts", found="a component twice", expected="each component once")
+    return fields.build(Existing, kubeconfig=fields.value("kubeconfig", _path), charts=charts)
+
+
+def _chart(found: str) -> str:
+    if found in _NOT_THERE:
+        raise Malformed(found=repr(found), expected=f"others: {_NOT_THERE[found]}")
+    return check_label(found)
+
+
+def _path(found: str) -> str:
+    if not found or len(found) > 4096 or not found.isprintable():
+        raise Malformed(found=repr(found[:80]), expected="the path of a kubeconfig, relative to this file")
+    return found
 
 
 def _snapshots(fields: Fields) -> Snapshots:
@@ -133,6 +177,16 @@ SCHEMA: Mapping[str, Any] = record(
                 "every": word("The time between two.", "[0-9]+[mhd]", default="1h"),
                 "keep": number("How many of them are kept.", 1, 1000, default=24),
             },
+        ),
+        "existing": record(
+            "A cluster that is there already, in place of one of our own.",
+            {
+                "kubeconfig": word(
+                    "How it is reached: a file, relative to this one. Its content is a secret.", ".+", longest=4096
+                ),
+                "charts": listing("The components that are applied in it.", label("A component.")),
+            },
+            ("kubeconfig",),
         ),
         "nested": flag("The hosts are containers, as in a rehearsal: what only a machine has is not asked for."),
     },

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from bundler.components.kubernetes.charts import chart_step
+from bundler.components.kubernetes.charts import CRDS, chart_step
 from bundler.components.kubernetes.pki import NODES
 from bundler.components.metallb import preflight
 from bundler.components.metallb.settings import NAME, SCHEMA, MetallbSettings, parse_settings
@@ -33,5 +33,6 @@ COMPONENT = Component(
     schema=SCHEMA,
     preflight=preflight.CHECKS,
     listens=lambda goal, host: (("TCP", _MEMBERS), ("UDP", _MEMBERS)),
+    claims=((CRDS, r".+\.metallb\.io"),),
     roles=NODES,
 )

@@ -21,5 +21,6 @@ COMPONENT = Component(
     about="What pods and hosts use (metrics-server).",
     catalog=("kubernetes", NAME),
     steps=(chart_step(NAME, values=_values, needs=("flannel",)),),
+    claims=(("/apis/apiregistration.k8s.io/v1/apiservices", r"v1beta1\.metrics\.k8s\.io"),),
     roles=(CONTROL_PLANE,),
 )

@@ -12,16 +12,17 @@ import yaml
 from bundler.components import cluster_dns, components, settings_parsers
 from bundler.components.kubernetes import COMPONENT
 from bundler.components.kubernetes.away import AWAY, Away
-from bundler.components.kubernetes.charts import RELEASES, Deployed, Pruned, Release, drift, speaks
+from bundler.components.kubernetes.charts import Pruned, Release, speaks
 from bundler.components.kubernetes.health import READY
 from bundler.components.kubernetes.kubeadm import cluster_text, join_text
 from bundler.components.kubernetes.node_check import SILENT
 from bundler.components.kubernetes.nodes import NODE, Member, Node
 from bundler.components.kubernetes.pki import endpoint, joining, shared_files
+from bundler.components.kubernetes.releases import RELEASES, Deployed, drift
 from bundler.components.kubernetes.runtime import carried_files, configuration
 from bundler.components.kubernetes.service_proxy import SETTINGS as PROXY
 from bundler.errors import FactUnknown, InvalidDocument, NotCarried
-from bundler.model.asked import Asked, AskedChart
+from bundler.model.asked import AskedChart
 from bundler.model.digest import Digest
 from bundler.model.lock import LockedChart
 from bundler.model.reference import Reference
@@ -32,7 +33,7 @@ from bundler.plan.stack import stack_of
 from bundler.secrets.certificates import certificate_facts, is_issued_by
 from bundler.steps.facts import Fact, Facts, HostFacts, Unasked, UnitFact, UnitState, grouped, question
 from bundler.steps.step import Goal
-from tests.goals import goal_of, release
+from tests.goals import asked, goal_of, release
 
 SITE = """\
 site: lab
@@ -48,11 +49,6 @@ vips: {api: 10.77.0.100}
 """
 PAUSE = "registry.k8s.io/pause:3.10.2"
 JOINED, BEGUN, BARE = Node(joined=True, begun=True), Node(begun=True), Node()
-
-
-def asked(component: str, **more: Any) -> Asked:
-    nothing = ("images", "revealed", "charts", "wheels", "packages", "files", "provides", "tools", "silences")
-    return Asked(**{**dict.fromkeys(nothing, ()), "component": component, "version": "", **more})
 
 
 def goal_with(goal: Goal, settings: str = "{}", version: str = "1.36.3", site: str = SITE) -> Goal:
@@ -248,9 +244,9 @@ def test_a_chart_is_applied_by_what_is_in_it(goal: Goal) -> None:
     chart = a_release(goal)
     said = "\n".join(
         (
-            f"kube-system|flannel|9|superseded|{chart.content}",
-            f"kube-system|flannel|10|deployed|{chart.content}",
-            "other|flannel|11|failed|",
+            f"kube-system|flannel|9|superseded|{chart.content}|",
+            f"kube-system|flannel|10|deployed|{chart.content}|",
+            "other|flannel|11|failed||",
         )
     )
     known = RELEASES.reading(said)

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bundler.errors import Malformed
-from bundler.sources.chart_versions import Range, Version
+from bundler.model.chart_versions import Range, Version
 from tests.lab import ROOT
 
 ROWS = [
