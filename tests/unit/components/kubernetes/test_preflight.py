@@ -23,8 +23,8 @@ from bundler.secrets.ca import ensure_root
 from bundler.secrets.vault import Vault
 from bundler.steps.facts import Fact, Facts, Unasked, grouped, question
 from bundler.steps.step import Finding, Goal
-from tests.goals import goal_of, release
-from tests.unit.components.kubernetes.test_kubernetes import SITE, asked, goal_with
+from tests.goals import asked, goal_of, release
+from tests.unit.components.kubernetes.test_kubernetes import SITE, goal_with
 
 JOINED, BEGUN, BARE = Node(joined=True, begun=True), Node(begun=True), Node()
 WORKER = "- {name: n4, address: 10.77.0.14, roles: [worker]}\n"
