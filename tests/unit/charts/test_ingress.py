@@ -101,6 +101,20 @@ def test_probes_ask_haproxy_itself() -> None:
     assert {(ports[probe["port"]], probe["path"]) for probe in probes} == {(10253, "/healthz")}
 
 
+def test_a_pod_that_goes_is_left_before_it_stops() -> None:
+    """Ready ends by HAProxy's own word, while ports 80 and 443 are still open."""
+    objects = made({})
+    (container,) = objects.containers()
+    shell, option, text = container["lifecycle"]["preStop"]["exec"]["command"]
+    assert (shell, option) == ("sh", "-c")
+    asked, slept = text.split("; sleep ")
+    assert asked.startswith("echo 'disable frontend healthz' | socat ")
+    probe = container["readinessProbe"]
+    unready = probe["periodSeconds"] * probe.get("failureThreshold", 3)
+    grace = objects.one("Deployment", "haproxy-ingress")["spec"]["template"]["spec"]["terminationGracePeriodSeconds"]
+    assert unready + 5 < int(slept) < grace - 30, "who leads clients here has seconds to lead them elsewhere"
+
+
 @pytest.mark.parametrize(
     ("values", "words"),
     [({"kind": "pod"}, "deployment or daemonset"), ({"hostNetwork": True}, "hostNetwork needs kind: daemonset")],
