@@ -3,12 +3,13 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from bundler.components.flannel.settings import HOST_GW, NAME, SCHEMA, FlannelSettings, parse_settings
+from bundler.components.flannel.settings import HOST_GW, NAME, SCHEMA, VXLAN, FlannelSettings, parse_settings
 from bundler.components.kubernetes.charts import chart_step
 from bundler.components.kubernetes.pki import NODES
 from bundler.components.kubernetes.settings import settings_of
 from bundler.model.site import SiteHost
-from bundler.steps.facts import Facts
+from bundler.steps.facts import Ask, Facts, HostFacts
+from bundler.steps.per_host import Note, per_host
 from bundler.steps.step import Check, Component, Finding, Goal
 
 _CHECK = "flannel: the site"
@@ -33,6 +34,21 @@ def _judge(goal: Goal, hosts: Sequence[SiteHost], facts: Facts) -> Iterator[Find
         yield Finding(host="", check=_CHECK, found=found, fix="Take vxlan, which goes over any network between them.")
 
 
+# Loaded, could be, or built in.
+_VXLAN: Ask[bool] = Ask(
+    name="whether it has vxlan",
+    script="""if [ -e /sys/module/vxlan ] || modprobe -n -q -- vxlan 2>/dev/null || grep -qs " vxlan_" /proc/kallsyms
+then echo yes; fi""",
+    reading=lambda said: bool(said.strip()),
+)
+
+
+def _judge_host(goal: Goal, host: SiteHost, facts: HostFacts) -> Iterator[Note]:
+    if _backend(goal) == VXLAN and not facts[_VXLAN]:
+        fix = f"Install the modules of the running kernel, or take {HOST_GW}, where all hosts are in one network."
+        yield Note("the kernel has no module vxlan: components.flannel.backend is vxlan", fix)
+
+
 COMPONENT = Component(
     name=NAME,
     about="The network of pods (Flannel).",
@@ -40,6 +56,9 @@ COMPONENT = Component(
     steps=(chart_step(NAME, values=_values),),
     settings=parse_settings,
     schema=SCHEMA,
-    preflight=(Check(name=_CHECK, asks=lambda goal, host: (), judge=_judge),),
+    preflight=(
+        Check(name=_CHECK, asks=lambda goal, host: (), judge=_judge),
+        per_host("flannel: hosts", lambda goal, host: (_VXLAN,), _judge_host, roles=NODES),
+    ),
     roles=NODES,
 )

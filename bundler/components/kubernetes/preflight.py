@@ -4,8 +4,10 @@ from collections.abc import Iterator, Sequence
 from ipaddress import IPv6Network
 
 from bundler.components.kubernetes.existing import existing
+from bundler.components.kubernetes.kubeadm import minor_of
 from bundler.components.kubernetes.nodes import NODE
 from bundler.components.kubernetes.pki import API_VIP, CONTROL_PLANE, NODES, WORKER, control_planes
+from bundler.components.kubernetes.runtime import version_of
 from bundler.components.kubernetes.settings import API_PORT, KubernetesSettings, settings_of
 from bundler.errors import FactUnknown
 from bundler.model.site import SiteHost
@@ -13,6 +15,7 @@ from bundler.steps.facts import Facts
 from bundler.steps.step import Check, Finding, Goal
 
 _HOST_BITS = {4: 24, 6: 64}  # each host's part of the pods' subnet, as kube-controller-manager cuts it by itself
+_GIVES_UP_IPVS = 35  # the first 1.N that says so (KEP-5495)
 _CUTS = 16  # it cuts no deeper than that
 
 Wrong = tuple[str, str, bool]  # what is found, its fix, and whether it is only a warning
@@ -21,7 +24,7 @@ Wrong = tuple[str, str, bool]  # what is found, its fix, and whether it is only 
 def _judge_site(goal: Goal, hosts: Sequence[SiteHost], facts: Facts) -> Iterator[Finding]:
     if existing(goal):
         return
-    for found, fix, warning in (*_members(goal, facts), *_addresses(goal)):
+    for found, fix, warning in (*_members(goal, facts), *_addresses(goal), *_proxy(goal)):
         yield Finding(host="", check=_SITE, found=found, fix=fix, warning=warning)
 
 
@@ -40,6 +43,13 @@ def _members(goal: Goal, facts: Facts) -> Iterator[Wrong]:
     if not any(host.has(WORKER) for host in goal.site.hosts):
         fix = "Give the role worker to those that run workloads; a control plane may have it too."
         yield "no host has the role worker", fix, True
+
+
+def _proxy(goal: Goal) -> Iterator[Wrong]:
+    version = version_of(goal, "kubernetes")
+    if settings_of(goal).proxy == "ipvs" and minor_of(version) >= _GIVES_UP_IPVS:
+        found = f"components.kubernetes.proxy is ipvs, which Kubernetes {version} still has and will give up"
+        yield found, "Take `proxy: nftables`.", True
 
 
 def _may_exist(goal: Goal, facts: Facts) -> bool:

@@ -1,6 +1,7 @@
 """Before the first change: hosts that Kubernetes would refuse, or that somebody else's cluster has."""
 
 import itertools
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from ipaddress import ip_network
@@ -49,6 +50,9 @@ _UNITS = (
     "snap.k8s.kubelet",
     "snap.microk8s.daemon-kubelite",
 )
+# What kube-proxy wants of the kernel, by its mode: modules, and the oldest version that it takes.
+_OF_PROXY = {"ipvs": ("ip_vs", "ip_vs_rr", "ip_set", "xt_set"), "nftables": ("nf_tables",)}
+_NFTABLES = (5, 13)
 # Interfaces and routes of Kubernetes' own networks.
 _OURS = ("cni", "flannel", "kube-ipvs", "nodelocaldns", "veth")
 # A certificate, which is no secret, whoever may read its file.
@@ -79,14 +83,13 @@ class Host:
     units: tuple[str, ...] = ()
     modules: frozenset[str] = frozenset()
     cpus: int = _CPUS
+    kernel: tuple[int, ...] = _NFTABLES
 
 
 def _modules(goal: Goal) -> Mapping[str, str]:
-    """Beside base's own, by what they are for."""
-    settings = settings_of(goal)
-    if settings.proxy == "ipvs":
-        return dict.fromkeys(("ip_vs", "ip_vs_rr"), "components.kubernetes.proxy is ipvs")
-    return {}
+    """Beside base's own, by what they are for. The programs for them are in kube-proxy's image."""
+    proxy = settings_of(goal).proxy
+    return dict.fromkeys(_OF_PROXY.get(proxy, ()), f"components.kubernetes.proxy is {proxy}")
 
 
 def host_fact(goal: Goal) -> Ask[Host]:
@@ -105,8 +108,11 @@ for u in {units}; do
     ! head -n 1 /etc/systemd/system/$u 2>/dev/null | grep -q '^{OURS}'; then echo "unit $u"; fi
 done
 for m in {modules}; do
-  if [ -e /sys/module/$m ] || modprobe -n -q -- $m 2>/dev/null; then echo "module $m"; fi
+  # What is built in and has no settings shows by the names of its functions alone.
+  if [ -e /sys/module/$m ] || modprobe -n -q -- $m 2>/dev/null || grep -qs " ${{m}}_" /proc/kallsyms
+  then echo "module $m"; fi
 done
+echo "kernel $(uname -r)"
 echo "cpus $(nproc)"
 """
 
@@ -124,6 +130,7 @@ def _host(said: str) -> Host:
         units=all_of("unit"),
         modules=frozenset(all_of("module")),
         cpus=int(all_of("cpus")[0]),
+        kernel=tuple(int(part) for part in re.findall("[0-9]+", "".join(all_of("kernel")))[:2]) or _NFTABLES,
     )
 
 
@@ -173,6 +180,13 @@ def _able(goal: Goal, host: SiteHost, have: Host, cgroup: str) -> Iterator[Note]
         if name not in have.modules:
             fix = "Install the modules of the running kernel, or choose another way of kube-proxy."
             yield Note(f"the kernel has no module {name}: {why}", fix)
+    if settings.proxy == "nftables" and have.kernel < _NFTABLES:
+        fix = "Start a newer kernel, or take `proxy: iptables`."
+        yield Note(f"its kernel is {_dotted(have.kernel)}; kube-proxy with nftables wants {_dotted(_NFTABLES)}", fix)
+
+
+def _dotted(version: tuple[int, ...]) -> str:
+    return ".".join(map(str, version))
 
 
 def _is_ours(goal: Goal, facts: HostFacts) -> bool:

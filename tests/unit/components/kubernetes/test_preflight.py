@@ -45,6 +45,7 @@ def words(findings: list[Finding]) -> list[str]:
 # what becomes of site.yaml, the settings, and what is found
 SITES: list[tuple[tuple[str, str], str, list[str]]] = [
     (("", ""), "{}", []),
+    (("", ""), "{proxy: ipvs}", ["warning: components.kubernetes.proxy is ipvs, which Kubernetes 1.36.3 still has"]),
     ((VIP, ""), "{}", ["3 control planes have no address in common"]),
     ((THREE, ""), "{}", ["the number of control planes is even: 2"]),
     ((", worker]}\n" + WORKER, "]}\n"), "{}", ["warning: no host has the role worker"]),
@@ -139,8 +140,14 @@ HOSTS: list[tuple[str, dict[str, Any], str]] = [
     ("{}", {"said": "unit k3s.service\n"}, "k3s.service of somebody else runs there"),
     (
         "{proxy: ipvs}",
-        {"said": "module ip_vs\n"},
+        {"said": "module ip_vs\nmodule ip_set\nmodule xt_set\n"},
         "the kernel has no module ip_vs_rr: components",
+    ),
+    ("{proxy: nftables}", {}, "the kernel has no module nf_tables: components.kubernetes.proxy is nftables"),
+    (
+        "{proxy: nftables}",
+        {"said": "module nf_tables\nkernel 5.10.0-28-amd64\n"},
+        "its kernel is 5.10; kube-proxy with",
     ),
     ("{}", {"node": BEGUN}, "it has the data of another cluster"),
     ("{}", {"node": JOINED}, "it has the data of another cluster"),
@@ -162,7 +169,9 @@ def certificate(goal: Goal, *, other: bool = False) -> str:
 NO_FINDING: list[tuple[str, str, dict[str, Any]]] = [
     ("n1", "{}", {}),
     ("n1", "{cgroup_v1: true, nested: true}", {"cgroup": "tmpfs", "said": "swap /dev/sda2\n"}),
-    ("n4", "{proxy: ipvs}", {"said": "module ip_vs\nmodule ip_vs_rr\n"}),
+    ("n4", "{proxy: ipvs}", {"said": "module ip_vs\nmodule ip_vs_rr\nmodule ip_set\nmodule xt_set\n"}),
+    ("n4", "{proxy: nftables}", {"said": "module nf_tables\nkernel 5.14.0-427.el9\n"}),
+    ("n4", "{proxy: iptables}", {"said": "kernel 5.4.0-26-generic\n"}),
     ("n4", "{}", {"cpus": 1, "packages": "rc |docker.io|20.10"}),
 ]
 
@@ -246,6 +255,20 @@ def test_routes_between_hosts_need_one_network(plain: Goal) -> None:
         site = site.replace("vips:", "- {name: more, subnet: 10.78.0.0/24}\nvips:")
         goal = goal_with(plain, f"{{}}, flannel: {{backend: {backend}}}", site=site)
         assert len(list(FLANNEL.preflight[0].judge(goal, goal.site.hosts, Facts({})))) == count
+
+
+def test_packets_within_others_need_a_module(plain: Goal) -> None:
+    goal = goal_with(plain)
+    for backend, said, found in (
+        ("vxlan", "", ["the kernel has no module vxlan: components.flannel.backend is vxlan"]),
+        ("vxlan", "yes\n", []),
+        ("host-gw", "", []),
+    ):
+        goal = goal_with(plain, f"{{}}, flannel: {{backend: {backend}}}")
+        check = FLANNEL.preflight[1]
+        asked_of = {ask: ask.reading(said) for ask in check.asks(goal, goal.site.host("n4"))}  # type: ignore[attr-defined]
+        facts = Facts({"n4": asked_of})
+        assert words(list(check.judge(goal, [goal.site.host("n4")], facts))) == found
 
 
 def test_addresses_of_pools_that_somebody_has(plain: Goal) -> None:
