@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
-from bundler.components import cluster_dns, components, settings_parsers
+from bundler.components import cluster_dns, components, flannel, settings_parsers
 from bundler.components.kubernetes import COMPONENT
 from bundler.components.kubernetes.away import AWAY, Away
 from bundler.components.kubernetes.charts import Pruned, Release, speaks
@@ -169,6 +169,20 @@ def test_what_kubeadm_is_told(goal: Goal) -> None:
     (join,) = yaml.safe_load_all(join_text(goal, goal.site.host("n2")))
     assert join["controlPlane"]["localAPIEndpoint"]["advertiseAddress"] == "10.77.0.12"
     assert [taint["effect"] for taint in join["nodeRegistration"]["taints"]] == ["NoSchedule"]
+
+
+@pytest.mark.parametrize(
+    ("mode", "more"), [("iptables", {}), ("nftables", {}), ("ipvs", {"ipvs": {"strictARP": True}})]
+)
+def test_how_services_are_reached(plain: Goal, mode: str, more: dict[str, Any]) -> None:
+    """MetalLB and kube-proxy with ipvs would both answer for an address without `strictARP`; flannel follows nftables."""
+    goal = goal_with(plain, f"{{proxy: {mode}, pods: 10.42.0.0/16}}")
+    documents = {each["kind"]: each for each in yaml.safe_load_all(cluster_text(goal, goal.site.host("n1")))}
+    proxy = documents["KubeProxyConfiguration"]
+    assert {"mode": mode, "clusterCIDR": "10.42.0.0/16", **more}.items() <= proxy.items()
+    assert ("ipvs" in proxy) == (mode == "ipvs")
+    (values,) = flannel._values(goal).values()
+    assert values["nftables"] == (mode == "nftables")
 
 
 def test_an_older_kubernetes_is_told_in_its_own_words(plain: Goal) -> None:
