@@ -28,6 +28,7 @@ from bundler.secrets.ca import ensure_root
 from bundler.secrets.vault import Vault
 from bundler.steps.facts import Facts
 from bundler.steps.gather import gather
+from bundler.steps.resources import Versioned
 from bundler.steps.step import Finding, Goal
 from bundler.workflows.preflight import checks_asked, judged
 from tests.apiserver import Cluster, running_cluster
@@ -104,6 +105,12 @@ class Office:
 
     def plan(self, goal: Goal | None = None) -> Plan:
         return make_plan(self.stack, goal or self.goal, self.facts(goal))
+
+    def versions(self) -> list[str]:
+        """As `bundle status` says them."""
+        facts, host = self.facts(None).of("n1"), self.goal.site.host("n1")
+        resources = [each for place in self.stack for each in place.step.resources(self.goal, host)]
+        return [said for each in resources if isinstance(each, Versioned) for said in each.versions(facts)]
 
     def removal(self) -> Plan:
         steps = frozenset(self.stack.names())
@@ -252,7 +259,7 @@ def test_what_somebody_else_has_is_found(office: Office) -> None:
     office.cluster.apply([namespace(), foreign("haproxy"), helm_release("ingress")])
     told = office.told()
     assert f"helm has a release {PLACE} of somebody else" in told
-    assert "haproxy-ingress would be a second one: ingressclasses haproxy is somebody else's" in told
+    assert "haproxy-ingress would be a second one: somebody else has ingressclasses haproxy" in told
     office.cluster.apply([helm_release("ingress", **{"bundle-content": "1", "bundle-site": "other"})])
     assert f"helm has a release {PLACE} of the site other" in office.told()
 
@@ -310,6 +317,7 @@ def test_charts_are_applied_and_what_was_changed_is_put_right(office: Office) ->
     assert applied == [f"apply chart ingress 1.0.0 as {PLACE} (it is not there)"]
     assert office.cluster.kubectl("get", "configmap", "ours", "-n", "ingress", "-o", "jsonpath={.data.key}") == "value"
     assert not office.plan(), "all of it is there"
+    assert office.versions() == ["ingress 1.0.0"]
     assert "second one" not in office.told(), "it is ours"
     office.cluster.kubectl("patch", "configmap", "ours", "-n", "ingress", "-p", '{"data": {"key": "other"}}')
     (again,) = office.do(office.plan())

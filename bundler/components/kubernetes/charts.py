@@ -136,7 +136,7 @@ helm get manifest {shlex.quote(self.name)} -n {shlex.quote(self.namespace)} |
     def versions(self, facts: HostFacts) -> Iterator[str]:
         if not speaks(self.goal, facts):
             return
-        if have := facts[RELEASES].get(self.place):
+        if have := facts[releases(self.goal)].get(self.place):
             yield f"{self.chart.chart} {self.chart.version if have.content == self.content else 'of other content'}"
 
 

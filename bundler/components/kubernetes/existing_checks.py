@@ -193,7 +193,7 @@ def _taken(goal: Goal, view: View) -> Iterator[Wrong]:
             others = [meta["name"] for meta in names if not _is_own(meta, own)]
             if others:
                 kind = path.rpartition("/")[2]
-                yield f"{component.name} would be a second one: {kind} {_some(others)} is somebody else's", fix, False
+                yield f"{component.name} would be a second one: somebody else has {kind} {_some(others)}", fix, False
 
 
 def _of(goal: Goal, component: Component) -> Iterator[AskedChart]:
