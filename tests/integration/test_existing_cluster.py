@@ -211,8 +211,8 @@ def office(cluster: Cluster, tmp_path: Path) -> Iterator[Office]:
     hosts: dict[str, Host] = {}
     for host in goal.site.hosts:
         made = FolderHost(tmp_path / host.name, host.name)
-        made.program("kubectl", f'exec {lab_program("kubernetes")}/kubectl "$@"')
-        made.program("helm", f'exec {require_go_tool("helm")} "$@"')
+        made.program("kubectl", f'export HOME="$ROOT"; exec {lab_program("kubernetes")}/kubectl "$@"')
+        made.program("helm", f'export HOME="$ROOT"; exec {require_go_tool("helm")} "$@"')
         # The site's repositories, which are not there.
         made.program("curl", f'while [ "$1" != -o ]; do shift; done; cp {tmp_path}/chart.tgz "$2"')
         made.program("containerd", """echo 'config_path = "/not/there"'""")

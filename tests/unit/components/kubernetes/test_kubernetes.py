@@ -175,7 +175,7 @@ def test_what_kubeadm_is_told(goal: Goal) -> None:
     ("mode", "more"), [("iptables", {}), ("nftables", {}), ("ipvs", {"ipvs": {"strictARP": True}})]
 )
 def test_how_services_are_reached(plain: Goal, mode: str, more: dict[str, Any]) -> None:
-    """Without `strictARP` MetalLB and kube-proxy with ipvs would both answer for an address; flannel follows nftables."""
+    """Without `strictARP` kube-proxy with ipvs would answer for addresses of MetalLB; flannel follows nftables."""
     goal = goal_with(plain, f"{{proxy: {mode}, pods: 10.42.0.0/16}}")
     documents = {each["kind"]: each for each in yaml.safe_load_all(cluster_text(goal, goal.site.host("n1")))}
     proxy = documents["KubeProxyConfiguration"]
