@@ -1,6 +1,7 @@
 """Sites with a past: bundles of two lines, operations on a site, deaths in the middle of them, and what must hold."""
 
 import contextlib
+import errno
 import os
 import shutil
 import subprocess
@@ -158,6 +159,40 @@ def dying(at: int, patched: pytest.MonkeyPatch) -> Iterator[Callable[[], int]]:
             scope.setattr(place, name, deadly(getattr(place, name)))
         with contextlib.suppress(Died):
             yield lambda: count
+
+
+@contextlib.contextmanager
+def filling(at: int, patched: pytest.MonkeyPatch) -> Iterator[Callable[[], int]]:
+    """From write number `at` on the disk is full: nothing new finds room, and what is there can be taken away and
+    renamed. Gives what says how many writes there were."""
+    count = 0
+
+    def full() -> None:
+        nonlocal count
+        count += 1
+        if count >= at > 0:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    def needing(real: Callable[..., Any]) -> Callable[..., Any]:
+        def write(*arguments: Any, **options: Any) -> Any:
+            full()
+            return real(*arguments, **options)
+
+        return write
+
+    def opening(real: Callable[..., Any]) -> Callable[..., Any]:
+        def open_(path: Any, flags: int, *rest: Any, **options: Any) -> Any:
+            if flags & os.O_CREAT and not (options or os.path.lexists(path)):
+                full()
+            return real(path, flags, *rest, **options)
+
+        return open_
+
+    with patched.context() as scope:
+        for place, name in ((Path, "mkdir"), (Path, "symlink_to"), (os, "link"), (os, "write"), (os, "pwrite")):
+            scope.setattr(place, name, needing(getattr(place, name)))
+        scope.setattr(os, "open", opening(os.open))
+        yield lambda: count
 
 
 # --- what must hold
