@@ -23,8 +23,10 @@ def receipt(root: Path | None, site_file: Path | None, output: Path, as_json: bo
     """Write down what a site holds, signed by the site's own key.
 
     Carry the receipt to the connected side: `bundle create --delta-from` then leaves out what the site has. Read the
-    key's id to them once by another way, for --site-key. With --site each site host writes one; where there are several,
-    FILE's name gets the host's: a delta against all of them is one for each.
+    key's id to them once by another way, for --site-key.
+
+    With --site each site host writes one; where there are several, FILE's name gets the host's. A delta against all of
+    them is one for each.
 
     \b
     Example:

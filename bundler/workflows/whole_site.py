@@ -1,5 +1,5 @@
-"""`bundle rollback --site`, `bundle trust apply --site`, `bundle receipt --site`: what each site host does by itself, on
-all of them, one after the other."""
+"""`bundle rollback --site`, `bundle trust apply --site`, `bundle receipt --site`: what each site host does by itself,
+on all of them, one after the other."""
 
 import io
 import json

@@ -45,12 +45,11 @@ def test_full_from_any_write_on(tmp_path: Path, known: dict[str, TinyBundle], na
     for at in sample(writes)[::3]:
         histories.copy(start, root)
         with pytest.MonkeyPatch.context() as patched, filling(at, patched):
-            try:
+            with pytest.raises(DiskFull) as full:
                 operation.run(root, known)
-            except DiskFull as error:
-                assert error.missing > 0
-                assert "more bytes" in error.summary
-                assert serving(root) == serving(start), f"full from write {at} of {writes} on"
+            assert full.value.missing > 0
+            assert "more bytes" in full.value.summary
+            assert serving(root) == serving(start), f"full from write {at} of {writes} on"
             check_always(root)
             gc(root, keep=3)
             check_swept(root)
