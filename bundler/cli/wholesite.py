@@ -15,7 +15,7 @@ from bundler.support.progress import counted
 
 if TYPE_CHECKING:
     from bundler.signing.trust import Trust
-    from bundler.workflows.whole_site import HostReceipt
+    from bundler.workflows.site_receipts import HostReceipt
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -87,7 +87,7 @@ def apply_trust(
 def receipts(
     site_file: Path, output: Path, *, as_json: bool, facts: Callable[["HostReceipt"], Any], **given: Any
 ) -> None:
-    from bundler.workflows.whole_site import receipts as run
+    from bundler.workflows.site_receipts import receipts as run
 
     found = run(request_of(None, site_file, **given), output)
     if as_json:

@@ -1,5 +1,5 @@
-"""`bundle rollback --site`, `bundle trust apply --site`, `bundle receipt --site`: what each site host does by itself,
-on all of them, one after the other."""
+"""`bundle rollback --site` and `bundle trust apply --site`: what each site host does by itself, on all of them, one
+after the other."""
 
 import io
 import json
@@ -15,12 +15,10 @@ from bundler.apply.apply import Watcher
 from bundler.apply.lease import Taken
 from bundler.components import store
 from bundler.components.store import COMMAND, ROOT
-from bundler.errors import BadSignature, FactUnknown, Usage
+from bundler.errors import FactUnknown, Usage
 from bundler.hosts.base import Host, Script
 from bundler.model.digest import Digest
-from bundler.model.limits import LIMITS
 from bundler.model.lock_parser import parse_lock
-from bundler.model.receipt import TYPE, Receipt, parse_receipt, split_receipt
 from bundler.model.renewal import Rotation, parse_renewal
 from bundler.model.site import SITE_ROLE, SiteHost
 from bundler.model.statement_parser import parse_statement
@@ -34,13 +32,12 @@ from bundler.steps.actions import Action, Run
 from bundler.steps.facts import Ask, HostFacts
 from bundler.steps.gather import gather
 from bundler.steps.step import Step
-from bundler.support import files
 from bundler.workflows.deploy import Deployed, Planned, carry_out, changing, not_converged
 from bundler.workflows.deployment import Deployment, Request, deployment, raise_failed, steps_asked
 from bundler.workflows.release import Release, remember, remember_trust
 from bundler.workflows.renew import signed_renewal
 
-_SLOW = 600  # seconds for a question that looks through a store
+SLOW = 600  # seconds for a question that looks through a store
 
 
 # --- one step on all site hosts
@@ -75,7 +72,7 @@ def _with(deployed: Deployment, done: _OnHost, name: str) -> Deployment:
 
 
 def _plan(deployed: Deployment, request: Request) -> Planned:
-    facts, failed = gather(steps_asked(deployed, _hosts(deployed)), deployed.hosts, jobs=request.jobs)
+    facts, failed = gather(steps_asked(deployed, site_hosts(deployed)), deployed.hosts, jobs=request.jobs)
     raise_failed(failed)
     return Planned(plan=make_plan(deployed.stack, deployed.goal, facts), findings=())
 
@@ -89,13 +86,14 @@ def _do(deployed: Deployment, request: Request, lease: Taken, watcher: Watcher, 
     return done
 
 
-def _hosts(deployed: Deployment) -> list[SiteHost]:
+def site_hosts(deployed: Deployment) -> list[SiteHost]:
+    """In the site's order."""
     return list(deployed.goal.site.with_role(SITE_ROLE))
 
 
 def _ask(host: Host, words: str, *, stdin: bytes = b"", what: str) -> bytes:
     """What the tool on a host says. Raises FactUnknown with its words."""
-    answer = host.run(Script(text=words, stdin=stdin, timeout=_SLOW))
+    answer = host.run(Script(text=words, stdin=stdin, timeout=SLOW))
     if answer.code != 0:
         raise FactUnknown(host=host.name, fact=what, why=answer.tail(8) or f"code {answer.code}")
     return answer.stdout
@@ -140,7 +138,7 @@ def plan_rollback(request: Request, wanted: str) -> Planned:
 
 def _returning(deployed: Deployment, wanted: str, reason: str) -> tuple[Deployment, str]:
     """The step, and the generation that it leads to, which every host has whole."""
-    kept = {host.name: _kept(deployed.hosts[host.name]) for host in _hosts(deployed)}
+    kept = {host.name: _kept(deployed.hosts[host.name]) for host in site_hosts(deployed)}
     target = wanted or choose_before(generation.name_of(deployed.goal.statement), kept)
     found = {name: _judged(deployed.hosts[name], target) for name in kept}
     if len(set(found.values())) > 1:
@@ -197,7 +195,7 @@ def _last(said: str) -> str:
 
 def _release_of(deployed: Deployment, name: str) -> Release:
     """A kept release as its first site host has it: that host judged it when it was installed, and again just now."""
-    host = deployed.hosts[_hosts(deployed)[0].name]
+    host = deployed.hosts[site_hosts(deployed)[0].name]
     where = f"{ROOT}/generations/{shlex.quote(name)}/{generation.EVIDENCE}/{fronts.FRONT}"
     front = _ask(host, f"exec cat {where}", what=f"the statement of {name}")
     with tempfile.TemporaryDirectory() as folder:
@@ -252,9 +250,9 @@ def _trusting(deployed: Deployment, signed: Signed) -> tuple[Deployment, Trust]:
         reading=lambda said: [each["statement"] for each in json.loads(said)],
         bare=[],
     )
-    asked, failed = gather({host.name: [fact] for host in _hosts(deployed)}, deployed.hosts)
+    asked, failed = gather({host.name: [fact] for host in site_hosts(deployed)}, deployed.hosts)
     raise_failed(failed)
-    lacking = [host.name for host in _hosts(deployed) if digest not in asked.of(host.name)[fact]]
+    lacking = [host.name for host in site_hosts(deployed) if digest not in asked.of(host.name)[fact]]
     trust = renewed_here(deployed.release.trust, signed, everywhere=not lacking)
     for name in lacking:
         _ask(deployed.hosts[name], _applying("--dry-run"), stdin=load, what="whether it would take this")
@@ -299,48 +297,3 @@ def _packed(signed: Signed) -> bytes:
             member.size = len(data)
             archive.addfile(member, io.BytesIO(data))
     return out.getvalue()
-
-
-# --- receipts
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HostReceipt:
-    """A host's receipt, where it was written to, and the key that signed it."""
-
-    host: str
-    path: Path
-    receipt: Receipt
-    keyid: str
-
-
-def receipts(request: Request, out: Path) -> list[HostReceipt]:
-    """One of each site host: at `out`, where there is one host, else beside it with the host in its name.
-
-    Raises FactUnknown, BadSignature, MalformedReceipt, CannotWrite.
-    """
-    with changing(request) as (deployed, lease):
-        hosts = _hosts(deployed)
-        found = [(host.name, _receipt(deployed.hosts[host.name], lease.epoch)) for host in hosts]
-    taken = []
-    for name, data in found:
-        path = out if len(found) == 1 else out.with_name(f"{out.stem}.{name}{out.suffix}")
-        line, signature = split_receipt(data, path=f"{name}: its receipt")
-        receipt = parse_receipt(line, path=f"{name}: its receipt")
-        key = PublicKey(receipt.key)
-        if not key.verifies(signature, line):
-            raise BadSignature(keyid=key.keyid, what=TYPE, why="it changed on its way")
-        files.write_file(path, data)
-        taken.append(HostReceipt(host=name, path=path, receipt=receipt, keyid=key.keyid))
-    return taken
-
-
-def _receipt(host: Host, epoch: int) -> bytes:
-    text = f"""d=$(mktemp -d) || exit 1
-trap 'rm -rf "$d"' EXIT
-{COMMAND} receipt --root {ROOT} -o "$d/receipt" >&2 && cat "$d/receipt"
-"""
-    answer = host.run(Script(text=text, timeout=_SLOW, epoch=epoch))
-    if answer.code != 0 or len(answer.stdout) > LIMITS.document:
-        raise FactUnknown(host=host.name, fact="its receipt", why=answer.tail(8) or f"code {answer.code}")
-    return answer.stdout

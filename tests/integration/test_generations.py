@@ -136,8 +136,9 @@ def test_a_delta_on_a_full_disk(
         root = disk / "site"
         for each in made[:2]:
             workshop.run("install", str(each.path), "--trust", "alice.pub", "--root", str(root), "-q")
+        filler, said = disk / "ballast", ""
         for leave in (0, 10 * MB, 30 * MB):
-            filler = ballast(disk, leave=leave)
+            ballast(disk, leave=leave)
             said = workshop.run("install", str(by_delta.path), "--root", str(root), "-q", code=50)
             assert missing_in(said) > 0
             assert serving(root) == "tiny-2"

@@ -1,5 +1,6 @@
 """A chain of deltas as one: the same bytes as a delta that was made so, and a gap is named."""
 
+import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from bundler.archive.chain import Link, _check_order
+from bundler.cli.main import main
 from bundler.errors import BundleError, ChainBroken, DamagedContent, Unsupported, UntrustedSigner, Usage
 from bundler.model.statement import Statement, write_statement
 from bundler.signing.keys import SigningKey
@@ -219,3 +221,20 @@ def test_a_site_takes_it(line: Line, first: str) -> None:
         put(line.whole[1].path, root)
     found = install(done.out, root, keys=[ALICE.public], threshold=None, jobs=1, progress=Silent())
     assert found.statement.content == line.whole[3].statement.content
+
+
+def test_as_a_command(line: Line, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.chdir(line.folder)
+    Path("alice.key").write_bytes(ALICE.pem(None))
+    Path("alice.key").chmod(0o600)
+    chain = ["squash", "2.delta", "3.delta", "--key", "alice.key", "-o", "out.bundle", "-q"]
+    assert main([*chain, "--dry-run"]) == 0
+    assert "would write out.bundle" in capsys.readouterr().out
+    assert main([*chain, "--json"]) == 0
+    facts = json.loads(capsys.readouterr().out)
+    assert (facts["kind"], facts["bases"], facts["release"]["number"]) == ("delta", ["tiny 1"], 3)
+    assert facts["size"] == Path("out.bundle").stat().st_size
+    assert main(["squash", "2.delta", "4.delta", "--key", "alice.key", "-o", "gap.bundle"]) == ChainBroken.exit_code
+    assert "builds on tiny 3" in capsys.readouterr().err
+    assert main(["squash", "2.delta", "3.delta", "-o", "none.bundle"]) == Usage.exit_code
+    assert main(["squash", "2.delta", "3.delta", "--key", "alice.key", "-o", "3.delta"]) == Usage.exit_code

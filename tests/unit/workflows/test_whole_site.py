@@ -56,7 +56,8 @@ def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, made: dict[str, TinyBu
     """All three site hosts have releases 1 and 2, and the site was brought to 2."""
     monkeypatch.setattr(files, "sync_filesystem", lambda path: None)
     site = simulated_site(tmp_path, monkeypatch)
-    monkeypatch.setattr("bundler.workflows.whole_site.COMMAND", "bundle")
+    for user in ("whole_site", "site_receipts"):
+        monkeypatch.setattr(f"bundler.workflows.{user}.COMMAND", "bundle")
     (site.folder / "site.yaml").write_text(SITE)
     for name in HOSTS:
         host = site.host(name)
