@@ -2,6 +2,7 @@
 it holds; who asks either of them meanwhile is answered."""
 
 import json
+import os
 import re
 import ssl
 import subprocess
@@ -34,10 +35,9 @@ def office(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Office]:
 
 
 def tool(folder: Path, *words: object) -> str:
-    command = [*BUNDLE, *map(str, words)]
-    done = subprocess.run(
-        command, cwd=folder, capture_output=True, text=True, env={"PYTHONPATH": str(ROOT)}, check=False
-    )
+    """On the connected side: the tool's own packages come from where this machine has its own from."""
+    command, environment = [*BUNDLE, *map(str, words)], {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, env=environment, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 
