@@ -1,16 +1,19 @@
 """Sites with a past: bundles of two lines, operations on a site, deaths in the middle of them, and what must hold."""
 
 import contextlib
+import errno
 import os
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from bundler.archive.delta import known_of
+from bundler.archive.draft import draft_of
 from bundler.model.digest import Digest
 from bundler.site import fronts, generation
 from bundler.site.kept import Kept, kept, unfinished
@@ -24,7 +27,7 @@ from bundler.workflows.gc import gc
 from bundler.workflows.install import install
 from bundler.workflows.releases import pin
 from bundler.workflows.rollback import rollback
-from tests.bundles import FILES, TinyBundle, tiny_bundle
+from tests.bundles import ALICE, FILES, SOURCES, TinyBundle, assemble, tiny_bundle
 from tests.content import make_deb, make_wheel
 
 NUMBERS = (1, 2, 3)
@@ -48,10 +51,28 @@ def release(
     )
 
 
+def delta(target: TinyBundle, *bases: TinyBundle, name: str) -> TinyBundle:
+    """The same release for who has what `bases` brought, signed by ALICE."""
+    known = known_of(base.statement for base in bases)
+    draft = draft_of(target.lock, sources=SOURCES, signers=(ALICE.public,), known=known)
+    data, statement = assemble(draft, target.blobs, (ALICE,))
+    path = target.path.with_name(name)
+    path.write_bytes(data)
+    return replace(target, path=path, statement=statement, layout=draft.layout)
+
+
+DELTAS = {"tiny-2 by 1": (2, 1), "tiny-3 by 2": (3, 2), "tiny-3 by 1": (3, 1)}
+
+
 def releases(folder: Path) -> dict[str, TinyBundle]:
-    """By what people call them: `tiny-1`."""
+    """By what people call them: `tiny-1`; and deltas, `tiny-2 by 1`."""
     made = [*(release(folder, number) for number in NUMBERS), release(folder, 7, line="other")]
-    return {f"{each.statement.release.line}-{each.statement.release.number}": each for each in made}
+    found = {f"{each.statement.release.line}-{each.statement.release.number}": each for each in made}
+    deltas = {
+        name: delta(found[f"tiny-{to}"], found[f"tiny-{base}"], name=f"{name}.bundle".replace(" ", "-"))
+        for name, (to, base) in DELTAS.items()
+    }
+    return found | deltas
 
 
 def put(made: TinyBundle, root: Path, *, downgrade: str = "") -> bool:
@@ -138,6 +159,40 @@ def dying(at: int, patched: pytest.MonkeyPatch) -> Iterator[Callable[[], int]]:
             scope.setattr(place, name, deadly(getattr(place, name)))
         with contextlib.suppress(Died):
             yield lambda: count
+
+
+@contextlib.contextmanager
+def filling(at: int, patched: pytest.MonkeyPatch) -> Iterator[Callable[[], int]]:
+    """From write number `at` on the disk is full: nothing new finds room, and what is there can be taken away and
+    renamed. Gives what says how many writes there were."""
+    count = 0
+
+    def full() -> None:
+        nonlocal count
+        count += 1
+        if count >= at > 0:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    def needing(real: Callable[..., Any]) -> Callable[..., Any]:
+        def write(*arguments: Any, **options: Any) -> Any:
+            full()
+            return real(*arguments, **options)
+
+        return write
+
+    def opening(real: Callable[..., Any]) -> Callable[..., Any]:
+        def open_(path: Any, flags: int, *rest: Any, **options: Any) -> Any:
+            if flags & os.O_CREAT and not (options or os.path.lexists(path)):
+                full()
+            return real(path, flags, *rest, **options)
+
+        return open_
+
+    with patched.context() as scope:
+        for place, name in ((Path, "mkdir"), (Path, "symlink_to"), (os, "link"), (os, "write"), (os, "pwrite")):
+            scope.setattr(place, name, needing(getattr(place, name)))
+        scope.setattr(os, "open", opening(os.open))
+        yield lambda: count
 
 
 # --- what must hold

@@ -100,7 +100,10 @@ def lock(
         click.echo(f"{output} would change" if dry_run and done.changes else f"{output} is up to date")
 
 
-def _one_each(files: tuple[Path, ...], count: int) -> tuple[Path | None, ...]:
+def one_each(files: tuple[Path, ...], count: int) -> tuple[Path | None, ...]:
+    """A passphrase's file for each of so many keys. Raises Usage."""
+    if len(files) not in (0, 1, count):
+        raise Usage(message=f"{len(files)} passphrase files for {count} keys", advice="One, or one each.")
     return files if len(files) == count else (files or (None,)) * count
 
 
@@ -175,13 +178,8 @@ def create(
     from bundler.workflows.create import create as run
 
     places = places_of(manifests=manifests, upstreams=upstreams, mirrors=mirrors, realms=realms, reuse=reuse)
-    if len(passphrase_files) not in (0, 1, len(keys)):
-        raise Usage(
-            message=f"{len(passphrase_files)} passphrase files for {len(keys)} keys", advice="One, or one each."
-        )
-    signing = [
-        signing_key(path, secret) for path, secret in zip(keys, _one_each(passphrase_files, len(keys)), strict=True)
-    ]
+    secrets = one_each(passphrase_files, len(keys))
+    signing = [signing_key(path, secret) for path, secret in zip(keys, secrets, strict=True)]
     volume = parse_size(volume_size) if volume_size else None
     with progress_of("create", quiet=quiet) as progress:
         done = run(

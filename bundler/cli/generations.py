@@ -8,6 +8,8 @@ import click
 
 from bundler.cli.options import PATH, check_reason, json_option, quiet_option
 from bundler.cli.progress import human
+from bundler.cli.wholesite import place_of, where_options
+from bundler.cli.wholesite import rollback as everywhere
 from bundler.errors import BundleError
 
 if TYPE_CHECKING:
@@ -105,12 +107,21 @@ def _named(one: "Kept") -> dict[str, Any]:
 
 @click.command()
 @click.argument("release", required=False, shell_complete=_kept_names)
-@root_option
+@where_options
 @click.option("-n", "--dry-run", is_flag=True, help="Show what would change for clients; change nothing.")
 @yes_option
 @reason_option
 @json_option
-def rollback(release: str | None, root: Path, dry_run: bool, yes: bool, reason: str, as_json: bool) -> None:
+def rollback(
+    release: str | None,
+    root: Path | None,
+    site_file: Path | None,
+    dry_run: bool,
+    yes: bool,
+    reason: str,
+    as_json: bool,
+    **given: Any,
+) -> None:
     """Return to the release before, or to a named one that the site keeps.
 
     It is complete, or refused: every blob of it must be in the store. The switch is one rename; clients that are in the
@@ -119,15 +130,23 @@ def rollback(release: str | None, root: Path, dry_run: bool, yes: bool, reason: 
     The site still knows the highest release that it has seen: what was left can be installed again, an older bundle
     cannot. In a script name the RELEASE: run twice, it is done once.
 
+    With --site all site hosts go there, one after the other, and only if all of them can.
+
     \b
     Example:
       bundle rollback --root /srv/site --dry-run
       bundle rollback quickstart-3 --root /srv/site --yes
+      bundle rollback --site site.yaml
     """
     from bundler.workflows.rollback import plan
     from bundler.workflows.rollback import rollback as run
 
     reason = check_reason(reason)
+    root = place_of(root, site_file)
+    if root is None:
+        assert site_file is not None
+        everywhere(release or "", site_file, reason=reason, dry_run=dry_run, yes=yes, as_json=as_json, **given)
+        return
     change = plan(root, release)
     if not as_json:
         _show_change(change)

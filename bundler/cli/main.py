@@ -17,6 +17,7 @@ _COMMANDS = {
     "check": ("bundler.cli.check", "Prove that a lock or a bundle comes up short of nothing."),
     "diff": ("bundler.cli.check", "Show what differs between two locks or bundles."),
     "create": ("bundler.cli.build", "Fetch everything a lock names into one signed file."),
+    "squash": ("bundler.cli.squash", "Make one delta of a chain of deltas, without the network."),
     "statement": ("bundler.cli.signing", "Print the exact bytes that a signature covers."),
     "sign": ("bundler.cli.signing", "Add a signature beside a bundle."),
     "verify": ("bundler.cli.look", "Prove every byte of a bundle."),
@@ -47,7 +48,7 @@ _COMMANDS = {
     "push": ("bundler.cli.push", "Push a bundle to a registry that the site has already."),
     "completion": ("bundler.cli.completion", "Print the completion script of a shell."),
 }
-_RESUMED = ("create", "copy", "install", "push", "apply", "uninstall", "restore", "gc")
+_RESUMED = ("create", "squash", "copy", "install", "push", "apply", "uninstall", "restore", "gc")
 # What only programs run: in no overview.
 _PLUMBING = {"receive": "bundler.cli.site"}
 

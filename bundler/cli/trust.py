@@ -8,6 +8,8 @@ import click
 
 from bundler.cli.generations import root_option
 from bundler.cli.options import PATH, json_option
+from bundler.cli.wholesite import apply_trust as everywhere
+from bundler.cli.wholesite import place_of, where_options
 
 if TYPE_CHECKING:
     from bundler.signing.trust import Trust
@@ -45,22 +47,40 @@ def trust_show(root: Path, as_json: bool) -> None:
 
 @trust.command("apply")
 @click.argument("file", type=PATH)
-@root_option
+@where_options
 @click.option("-n", "--dry-run", is_flag=True, help="Judge it and show what would be trusted; change nothing.")
+@click.option("-y", "--yes", is_flag=True, help="Do not ask before the hosts of a site are changed.")
 @json_option
-def trust_apply(file: Path, root: Path, dry_run: bool, as_json: bool) -> None:
+def trust_apply(
+    file: Path,
+    root: Path | None,
+    site_file: Path | None,
+    dry_run: bool,
+    yes: bool,
+    as_json: bool,
+    **given: Any,
+) -> None:
     """Take over a rotation or revocation, if enough of the keys trusted now have signed it.
 
     Its signatures lie beside it, as FILE.<keyid>.sig. What is installed goes on being served. A rotation older than the
     last one that was applied is refused. Applied twice, it counts once.
 
+    With --site all site hosts take it over, if none would refuse it, and so does the folder beside site.yaml by which
+    later bundles are judged.
+
     \b
     Example:
       bundle trust apply rotation.json --root /srv/site --dry-run
       bundle trust apply rotation.json --root /srv/site
+      bundle trust apply rotation.json --site site.yaml
     """
     from bundler.workflows.renew import apply
 
+    root = place_of(root, site_file)
+    if root is None:
+        assert site_file is not None
+        everywhere(file, site_file, dry_run=dry_run, yes=yes, as_json=as_json, show=_show, **given)
+        return
     done = apply(file, root, dry_run=dry_run)
     if as_json:
         facts = {**_facts(done.trust), "signed": list(done.signed), "changed": done.changed and not dry_run}

@@ -15,6 +15,7 @@ from bundler.errors.bundle import (
     TrailingBytes,
     TruncatedBundle,
 )
+from bundler.errors.chain import ChainBroken
 from bundler.errors.closure import ChartNotRendered, Incomplete, NeedsUnknown, StaleLock
 from bundler.errors.disk import Busy, CannotWrite, DiskFull, StateDamaged, StoreDamaged
 from bundler.errors.generations import (
@@ -101,6 +102,7 @@ __all__ = [
     "Busy",
     "CannotListen",
     "CannotWrite",
+    "ChainBroken",
     "ChartChanged",
     "ChartNotRendered",
     "ChecksumUnknown",

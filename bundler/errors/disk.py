@@ -1,4 +1,4 @@
-"""The local disk, its locks and the site's store. Exit codes 50-59."""
+"""The local disk, its locks and the site's store. Exit codes 50-54."""
 
 from dataclasses import dataclass
 from typing import ClassVar

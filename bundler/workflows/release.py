@@ -14,6 +14,7 @@ from bundler.model.lock import Lock
 from bundler.model.lock_parser import parse_lock
 from bundler.model.lock_text import write_lock
 from bundler.model.statement import Statement
+from bundler.model.statement_parser import parse_statement
 from bundler.signing.keys import PublicKey, read_public_key
 from bundler.signing.trust import Signed, Trust, judge
 from bundler.site import fronts
@@ -28,6 +29,7 @@ from bundler.workflows.install import front_file
 
 _FOLDER = "release"
 _FRONT = "release.front"
+_JUDGED = "judged"  # the digest of a statement that was judged when it came, by keys that may be retired by now
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,11 +89,21 @@ def remember(release: Release, state: Path) -> None:
     """Keep what later commands need: the signed statement, the lock, and who was trusted; the statement last."""
     folder = state / _FOLDER
     folder.mkdir(parents=True, exist_ok=True)
-    for number, key in enumerate(release.trust.keys):
-        write_file(folder / f"trust-{number}.pub", key.pem())
-    write_file(folder / "threshold", f"{release.trust.threshold}\n".encode())
+    remember_trust(state, release.trust)
     write_file(folder / "images.lock", write_lock(release.lock).encode())
+    write_file(folder / _JUDGED, f"{Digest.of(release.signed.statement)}\n".encode())
     write_file(folder / _FRONT, front_of(release.signed))
+
+
+def remember_trust(state: Path, trust: Trust) -> None:
+    """By whom bundles are judged from now on."""
+    folder = state / _FOLDER
+    for number, key in enumerate(trust.keys):
+        write_file(folder / f"trust-{number}.pub", key.pem())
+    for path in folder.glob("trust-*.pub"):
+        if path.name not in {f"trust-{number}.pub" for number in range(len(trust.keys))}:
+            path.unlink()
+    write_file(folder / "threshold", f"{trust.threshold}\n".encode())
 
 
 def is_remembered(state: Path) -> bool:
@@ -108,12 +120,20 @@ def _trust(folder: Path, keys: tuple[PublicKey, ...], threshold: int | None) -> 
     return Trust(keys=known, threshold=int(read_text(folder / "threshold", limit=16)))
 
 
+def _judged(folder: Path, signed: Signed) -> Statement | None:
+    """What was judged when it was remembered is not judged again: its keys may have been rotated away since."""
+    path = folder / _JUDGED
+    if not path.exists() or read_text(path, limit=128).strip() != str(Digest.of(signed.statement)):
+        return None
+    return parse_statement(signed.statement, path=signed.path)
+
+
 def _remembered(folder: Path, trust: Trust) -> Release:
     signed = read_front(folder / _FRONT)
     if signed is None:
         advice = "Give the bundle: `bundle install FILE --trust NAME.pub --site site.yaml`."
         raise Usage(message=f"no release was installed from here: {folder} has none", advice=advice)
-    statement = judge(trust, signed).statement
+    statement = _judged(folder, signed) or judge(trust, signed).statement
     text = read_text(folder / "images.lock", limit=LIMITS.document)
     if Digest.of(text.encode()) != statement.lock:
         raise NotReadable(path=str(folder / "images.lock"), why="it is not the lock of the release beside it")

@@ -61,8 +61,8 @@ def apply(path: Path, root: Path, *, dry_run: bool = False) -> Renewed:
 
     Raises NotASite, Busy, NotReadable, and the errors of `renew`.
     """
-    data = files.read_file(path, limit=_LIMIT)
-    signed = Signed(path=str(path), statement=data, inside=(), beside=_beside(path))
+    signed = signed_renewal(path)
+    data = signed.statement
     with changing(root):
         state, trust = trusting(root)
         known = history.accepted(state.history, Digest.of(data))
@@ -74,6 +74,12 @@ def apply(path: Path, root: Path, *, dry_run: bool = False) -> Renewed:
         if not dry_run:
             _write(root, state, after, renewal, by)
     return Renewed(renewal=renewal, trust=after, signed=by, changed=True)
+
+
+def signed_renewal(path: Path) -> Signed:
+    """A rotation or revocation with the signatures beside it; nothing of it is judged. Raises NotReadable."""
+    data = files.read_file(path, limit=_LIMIT)
+    return Signed(path=str(path), statement=data, inside=(), beside=_beside(path))
 
 
 def _beside(path: Path) -> dict[str, bytes]:

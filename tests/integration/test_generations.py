@@ -1,6 +1,7 @@
 """A site's releases as an administrator handles them: kill -9, full disks, and clients that notice nothing."""
 
 import json
+import os
 import random
 import shutil
 import subprocess
@@ -8,7 +9,7 @@ import sys
 import threading
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import urljoin
@@ -21,7 +22,7 @@ from tests import histories
 from tests.bundles import ALICE, TinyBundle
 from tests.campaigns import Workshop, tree_of
 from tests.histories import check_always, check_swept, serving
-from tests.integration.test_faults import ballast, mounted
+from tests.integration.test_faults import ballast, missing_in, mounted
 
 MB = 1_000_000
 
@@ -44,34 +45,60 @@ def made(workshop: Workshop) -> list[TinyBundle]:
 
 
 @pytest.fixture(scope="module")
+def by_delta(made: list[TinyBundle]) -> TinyBundle:
+    """The third release for who has the second."""
+    return histories.delta(made[2], made[1], name="3-by-2.bundle")
+
+
+def site_of(workshop: Workshop, name: str, releases: Sequence[TinyBundle]) -> Path:
+    for each in releases:
+        workshop.run("install", str(each.path), "--trust", "alice.pub", "--root", name, "-q")
+    return workshop.folder / name
+
+
+@pytest.fixture(scope="module")
 def start(workshop: Workshop, made: list[TinyBundle]) -> Path:
-    for each in made:
-        workshop.run("install", str(each.path), "--trust", "alice.pub", "--root", "start", "-q")
-    return workshop.folder / "start"
+    return site_of(workshop, "start", made)
 
 
-@pytest.mark.parametrize("command", [("rollback", "1", "--yes"), ("gc", "--keep", "1")], ids=lambda words: words[0])
+@pytest.fixture(scope="module")
+def earlier(workshop: Workshop, made: list[TinyBundle]) -> Path:
+    return site_of(workshop, "earlier", made[:2])
+
+
+COMMANDS = {
+    "rollback": ("rollback", "1", "--yes"),
+    "gc": ("gc", "--keep", "1"),
+    "apply": ("install", "3-by-2.bundle", "-q"),
+}
+
+
+@pytest.mark.parametrize("name", COMMANDS)
 @pytest.mark.parametrize("kills", [5, pytest.param(50, marks=pytest.mark.long)])
-def test_kill_9(workshop: Workshop, start: Path, tmp_path: Path, command: tuple[str, ...], kills: int) -> None:
+def test_kill_9(
+    workshop: Workshop, start: Path, earlier: Path, by_delta: TinyBundle, tmp_path: Path, name: str, kills: int
+) -> None:
     """At random moments of the command's own work, each time from the beginning; then to its end: the same tree."""
+    assert by_delta.path.is_file()
+    before, command = earlier if name == "apply" else start, COMMANDS[name]
     calm, root = tmp_path / "calm", tmp_path / "root"
-    histories.copy(start, calm)
+    histories.copy(before, calm)
     began = time.monotonic()
     workshop.run(*command, "--root", str(calm))
-    longest, expected, chance, died = time.monotonic() - began, tree_of(calm), random.Random(command[0]), 0
+    longest, expected, chance, died = time.monotonic() - began, tree_of(calm), random.Random(name), 0
     for _ in range(kills):
-        histories.copy(start, root)
+        histories.copy(before, root)
         with workshop.start(*command, "--root", str(root)) as process:
             time.sleep(chance.uniform(0.3, 1.0) * longest)
             process.kill()
             process.communicate()
         died += process.returncode == -9
         check_always(root)
-        assert serving(root) in ("tiny-3", serving(calm))
+        assert serving(root) in (serving(before), serving(calm))
         workshop.run(*command, "--root", str(root))
         assert tree_of(root) == expected
         shutil.rmtree(root)
-    print(f"{command[0]}: {died} of {kills} were killed before their end, {longest:.1f} s undisturbed")
+    print(f"{name}: {died} of {kills} were killed before their end, {longest:.1f} s undisturbed")
 
 
 @pytest.mark.parametrize("kind", ["tmpfs", "ext4"])
@@ -98,6 +125,33 @@ def test_a_full_disk(workshop: Workshop, made: list[TinyBundle], tmp_path: Path,
         workshop.run("rollback", "--root", str(root), "--yes")
         assert serving(root) == "tiny-3"
         filler.unlink()
+
+
+@pytest.mark.parametrize("kind", ["tmpfs", "ext4"])
+def test_a_delta_on_a_full_disk(
+    workshop: Workshop, made: list[TinyBundle], by_delta: TinyBundle, tmp_path: Path, kind: str
+) -> None:
+    """What is said to be missing is enough; before that the old release serves, and nothing of it is lost."""
+    with mounted(tmp_path / "disk", 140 * MB, kind=kind) as disk:
+        root = disk / "site"
+        for each in made[:2]:
+            workshop.run("install", str(each.path), "--trust", "alice.pub", "--root", str(root), "-q")
+        filler, said = disk / "ballast", ""
+        for leave in (0, 10 * MB, 30 * MB):
+            ballast(disk, leave=leave)
+            said = workshop.run("install", str(by_delta.path), "--root", str(root), "-q", code=50)
+            assert missing_in(said) > 0
+            assert serving(root) == "tiny-2"
+            check_always(root)
+        os.truncate(filler, filler.stat().st_size - missing_in(said) - 4096)  # a disk has blocks, not bytes
+        workshop.run("install", str(by_delta.path), "--root", str(root), "-q")
+        assert serving(root) == "tiny-3"
+        ballast(disk, leave=0)
+        assert "DiskFull" in workshop.run("rollback", "1", "--root", str(root), "--yes", code=50)
+        assert serving(root) == "tiny-3"
+        check_always(root)
+        workshop.run("gc", "--root", str(root), "--keep", "1")
+        check_swept(root)
 
 
 def test_rot_on_a_full_disk(workshop: Workshop, made: list[TinyBundle], tmp_path: Path) -> None:

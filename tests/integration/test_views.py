@@ -7,7 +7,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -91,8 +91,18 @@ def test_pip_notices_other_bytes(site: TestSite, tmp_path: Path) -> None:
 class AptClient:
     """apt with a root of its own: nothing of this machine's state is read or written."""
 
-    def __init__(self, root: Path, uri: str, signed_by: str, *, release: str = "bookworm") -> None:
-        self.root = root
+    def __init__(
+        self,
+        root: Path,
+        uri: str,
+        signed_by: str,
+        *,
+        release: str = "bookworm",
+        prefix: Sequence[str] = (),
+        settings: str = "",
+    ) -> None:
+        """`prefix` goes before every command: into another namespace, for one."""
+        self.root, self._prefix = root, prefix
         for folder in (
             "etc/apt/sources.list.d",
             "etc/apt/preferences.d",
@@ -100,7 +110,7 @@ class AptClient:
             "state/lists/partial",
             "cache/archives/partial",
         ):
-            (root / folder).mkdir(parents=True)
+            (root / folder).mkdir(parents=True, exist_ok=True)
         (root / "status").touch()
         stanza = apt_sources(uri=uri, release=release, signed_by=signed_by)
         (root / "etc/apt/sources.list.d/site.sources").write_text(stanza)
@@ -110,10 +120,11 @@ class AptClient:
             f'Dir::Cache "{root}/cache";\nDir::Etc::Trusted "/nonexistent";\nDir::Etc::TrustedParts "/nonexistent";\n'
             'APT::Architecture "amd64";\nAPT::Architectures { "amd64"; };\nAPT::Sandbox::User "root";\n'
             'Acquire::Languages "none";\nAPT::Update::Error-Mode "any";\nAcquire::http::Proxy "DIRECT";\n'
+            f"{settings}"
         )
 
     def run(self, *arguments: str) -> str:
-        return call("apt-get", *arguments, APT_CONFIG=str(self.root / "apt.conf"))
+        return call(*self._prefix, "apt-get", *arguments, APT_CONFIG=str(self.root / "apt.conf"))
 
     def download(self, *packages: str) -> list[str]:
         self.run("install", "-y", "--download-only", *packages)
@@ -208,7 +219,8 @@ def test_skopeo_copies_from_the_embedded_server(server: Running, tmp_path: Path)
 
 
 @contextmanager
-def docker_registry(folder: Path, storage: Path) -> Iterator[str]:
+def docker_registry(folder: Path, storage: Path, *, prefix: Sequence[str] = ()) -> Iterator[str]:
+    """Its log is `folder/log`; `prefix` goes before the command."""
     with socket.socket() as plug:
         plug.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{plug.getsockname()[1]}"
@@ -218,7 +230,7 @@ def docker_registry(folder: Path, storage: Path) -> Iterator[str]:
     )
     with (folder / "log").open("wb") as log:
         process = subprocess.Popen(
-            [unpacked("docker-registry") / "usr/bin/docker-registry", "serve", folder / "config.yml"],
+            [*prefix, unpacked("docker-registry") / "usr/bin/docker-registry", "serve", folder / "config.yml"],
             stdout=log,
             stderr=log,
         )
@@ -226,7 +238,7 @@ def docker_registry(folder: Path, storage: Path) -> Iterator[str]:
         host, _, port = address.partition(":")
         for _ in range(100):
             with socket.socket() as plug:
-                if plug.connect_ex((host, int(port))) == 0:
+                if prefix or plug.connect_ex((host, int(port))) == 0:
                     break
             time.sleep(0.1)
         yield address

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bundler.errors import NoSuchRelease
+from bundler.errors import BaseMissing, NoSuchRelease
 from bundler.site.kept import unfinished
 from bundler.workflows.gc import gc
 from tests import histories
@@ -18,7 +18,7 @@ from tests.strategies import fewer
 
 NAMES = [*(f"tiny-{number}" for number in histories.NUMBERS), "other-7"]
 operations = st.one_of(
-    st.builds(Operation, name=st.just("install"), release=st.sampled_from(NAMES)),
+    st.builds(Operation, name=st.just("install"), release=st.sampled_from([*NAMES, *histories.DELTAS])),
     st.builds(Operation, name=st.just("rollback"), release=st.sampled_from(NAMES)),
     st.builds(Operation, name=st.just("gc"), count=st.integers(1, 3)),
     st.builds(Operation, name=st.just("pin"), release=st.sampled_from(NAMES), count=st.sampled_from([0, 1])),
@@ -38,10 +38,10 @@ def known(tmp_path_factory: pytest.TempPathFactory) -> dict[str, TinyBundle]:
 
 
 def run(operation: Operation, root: Path, known: dict[str, TinyBundle]) -> bool:
-    """False where the site does not keep what was meant."""
+    """False where the site does not keep what was meant, or lacks what a delta builds on."""
     try:
         operation.run(root, known)
-    except NoSuchRelease:
+    except (NoSuchRelease, BaseMissing):
         return False
     return True
 
@@ -78,7 +78,32 @@ def test_any_history(
     shutil.rmtree(folder)
 
 
-@pytest.mark.parametrize("name", ["rollback", "gc", "install"])
+@fewer(10)
+@given(past=pasts)
+def test_what_died_is_not_always_done_again(
+    tmp_path_factory: pytest.TempPathFactory, known: dict[str, TinyBundle], past: list[tuple[Operation, int]]
+) -> None:
+    """Something else is done after a death: whatever it is, what is kept stays whole, and gc leaves no orphan."""
+    root = tmp_path_factory.mktemp("orders") / "root"
+    with pytest.MonkeyPatch.context() as patched:
+        histories.put(known["tiny-1"], root)
+        for operation, at in past:
+            before = highest(root)
+            with dying(at, patched):
+                run(operation, root, known)
+            check_always(root)
+            assert serving(root)
+            assert all(highest(root)[line] >= number for line, number in before.items())
+            if operation.name == "gc" and not at:
+                check_swept(root)
+        gc(root, keep=1, abandon=True)
+        check_always(root)
+        check_swept(root)
+        assert unfinished(root) is None
+    shutil.rmtree(root.parent)
+
+
+@pytest.mark.parametrize("name", ["rollback", "gc", "install", "delta"])
 def test_killed_at_every_change(tmp_path: Path, known: dict[str, TinyBundle], name: str) -> None:
     """Every single change of the disk that it makes: what was in use serves until the switch, and done again it ends
     where an undisturbed one would."""
@@ -89,6 +114,7 @@ def test_killed_at_every_change(tmp_path: Path, known: dict[str, TinyBundle], na
         "rollback": Operation(name="rollback", release="tiny-1"),
         "gc": Operation(name="gc", count=1),
         "install": Operation(name="install", release="tiny-3"),
+        "delta": Operation(name="install", release="tiny-3 by 2"),
     }[name]
     histories.copy(start, calm)
     with pytest.MonkeyPatch.context() as patched, dying(0, patched) as counted:

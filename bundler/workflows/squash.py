@@ -1,0 +1,200 @@
+"""`bundle squash`: a chain of deltas as one, out of their files alone."""
+
+import hashlib
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from bundler.archive import tar
+from bundler.archive.chain import Link, Merged, merge
+from bundler.archive.contents import contents_of
+from bundler.archive.form import BOOTSTRAP, STATEMENT, bundle_layout, owners_of, signature_name
+from bundler.archive.layout import Layout
+from bundler.archive.reader import BundleFile
+from bundler.archive.recipe import recipe
+from bundler.errors import BundleError, CannotWrite, DamagedContent, DiskFull, Unsupported, Usage
+from bundler.fetch.partial import Partial
+from bundler.fetch.volumes import volumes_beside
+from bundler.model import canonical
+from bundler.model.digest import Digest
+from bundler.model.statement import DELTA, Entry, Statement, write_statement
+from bundler.model.statement_parser import parse_statement
+from bundler.signing.keys import PublicKey, SigningKey
+from bundler.signing.trust import Signed, Trust, judge
+from bundler.support import parallel
+from bundler.support.progress import Progress
+from bundler.verify.carried import carried_lock
+from bundler.verify.check import check_bootstrap_signatures, layout_of, thread_buffer
+from bundler.workflows.create import refuse_doubled
+
+_README = "README.txt"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Squashed:
+    """`written` is False after a dry run; `slices` are the files of volumes, none of a bundle in one file."""
+
+    out: Path
+    statement: Statement
+    size: int
+    written: bool
+    slices: tuple[Path, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Opened:
+    """A bundle of the chain whose signatures hold."""
+
+    file: BundleFile
+    statement: Statement
+    layout: Layout
+
+
+def squash(
+    paths: Sequence[Path],
+    out: Path,
+    *,
+    keys: Sequence[SigningKey],
+    trust: Trust,
+    jobs: int,
+    progress: Progress,
+    volume: int | None = None,
+    dry_run: bool = False,
+) -> Squashed:
+    """Merge `paths`, the oldest first, into `out`: the last release against what the first one was made against, signed
+    by `keys`. Each byte is read once, hashed and written into its place. Killed at any point, the same again goes on.
+
+    What these keys vouch for then is what `trust` vouches for now: every bundle is judged by it. Raises Usage,
+    ChainBroken, Unsupported for a bundle with patches, the errors of trust and of bundles, DiskFull, CannotWrite.
+    """
+    refuse_doubled([key.public for key in keys], where="--key")
+    if any(out.exists() and path.exists() and out.samefile(path) for path in paths):
+        raise Usage(message=f"{out} is one of the bundles to be read")
+    keys = sorted(keys, key=lambda key: key.public.keyid)
+    with ExitStack() as stack:
+        opened = [_open(stack.enter_context(BundleFile(path)), trust) for path in paths]
+        merged, ready = _merge(opened, [key.public for key in keys])
+        statement = merged.statement
+        data = write_statement(statement)
+        parse_statement(data, path="the squashed bundle")  # what no reader would take is not begun
+        layout = bundle_layout(len(data), [key.public.keyid for key in keys], statement.entries)
+        if dry_run:
+            return Squashed(out=out, statement=statement, size=layout.size, written=False)
+        slots = max(1, len(statement.entries))
+        with Partial(out, plan=Digest.of(b"squash\n" + data), size=layout.size, blobs=slots, volume=volume) as partial:
+            if partial.resumed:
+                progress.note(f"going on with {partial.path}")
+            _frame(partial, layout)
+            _copy(partial, layout, merged, opened, ready, jobs=jobs, progress=progress)
+            _sign(partial, layout, data, keys)
+            partial.publish(volumes_beside(partial, statement, keys, progress) if volume else None)
+            slices = tuple(out.with_name(name) for name in partial.parts.names if volume)
+    return Squashed(out=out, statement=statement, size=layout.size, written=True, slices=slices)
+
+
+def _open(file: BundleFile, trust: Trust) -> _Opened:
+    signed = file.front()
+    _refuse_patches(signed)
+    statement = judge(trust, signed).statement
+    layout = layout_of(file, statement, len(signed.statement))
+    check_bootstrap_signatures(file, statement, layout)
+    return _Opened(file=file, statement=statement, layout=layout)
+
+
+def _refuse_patches(signed: Signed) -> None:
+    """A delta that has blobs as patches is not merged yet: a patch would have to travel with what it is against, or be
+    applied here. Whoever is looked at only for that is not believed anything else. Raises Unsupported."""
+    try:
+        requires = canonical.load(signed.statement).get("requires", [])
+    except (BundleError, ValueError, AttributeError):
+        return  # who parses it says what is wrong
+    if more := sorted(str(each) for each in requires if each != DELTA):
+        why = f"It requires {', '.join(more)}: squash merges whole blobs so far. Install it, or make a delta anew."
+        raise Unsupported(what=f"squashing {signed.path}", why=why)
+
+
+def _merge(opened: Sequence[_Opened], signers: Sequence[PublicKey]) -> tuple[Merged, dict[str, bytes]]:
+    """The merged statement, and the bytes of what is written anew."""
+    links = [Link(path=each.file.path, statement=each.statement) for each in opened]
+    last = opened[-1]
+    payloads = contents_of(carried_lock(last.file, last.statement, last.layout)).payloads
+    merged = merge(links, payloads, signers=tuple(key.raw for key in signers))
+    if bool(signers) is bool(last.statement.signers):
+        return merged, {}
+    return _with_readme(merged, recipe(signed=bool(signers)))
+
+
+def _with_readme(merged: Merged, text: bytes) -> tuple[Merged, dict[str, bytes]]:
+    """The recipe says how the bundle is proved: another one, where the last bundle was signed otherwise."""
+    entries = tuple(
+        Entry(name=_README, digest=Digest.of(text), size=len(text)) if entry.name == _README else entry
+        for entry in merged.statement.entries
+    )
+    statement = replace(merged.statement, entries=entries)
+    return Merged(statement=statement, sources=merged.sources), {_README: text}
+
+
+def _frame(partial: Partial, layout: Layout) -> None:
+    for place in layout.places:
+        partial.write(place.header, place.start)
+        partial.write(place.padding, place.body + place.member.size)
+    partial.write(tar.END, layout.size - len(tar.END))
+
+
+def _copy(
+    partial: Partial,
+    layout: Layout,
+    merged: Merged,
+    opened: Sequence[_Opened],
+    ready: dict[str, bytes],
+    *,
+    jobs: int,
+    progress: Progress,
+) -> None:
+    """Every body into its place, proved on its way. Raises DamagedContent for the first that is not what was signed."""
+    bodies = {place.member.name: place.body for place in layout.places}
+    slots = {entry.name: slot for slot, entry in enumerate(merged.statement.entries)}
+    owners = owners_of(merged.statement)
+    wanted = [entry for entry in merged.statement.entries if not partial.whole(slots[entry.name])]
+    progress.expect(sum(entry.size for entry in wanted))
+    sources = [{place.member.name: place for place in each.layout.places} for each in opened]
+
+    def bring(entry: Entry) -> None:
+        number, label, at = merged.sources[entry.name], owners.get(entry.name, (entry.name,))[0], bodies[entry.name]
+        sha256 = hashlib.sha256()
+
+        def take(piece: memoryview | bytes) -> None:
+            nonlocal at
+            parallel.check_stopping()
+            sha256.update(piece)
+            partial.write(piece, at)
+            at += len(piece)
+            progress.advance(len(piece))
+
+        progress.begin(label)
+        try:
+            if entry.name in ready:
+                take(ready[entry.name])
+            else:
+                opened[number].file.stream(sources[number][entry.name], take, thread_buffer())
+        finally:
+            progress.end(label)
+        if sha256.hexdigest() != entry.digest.hex:
+            damaged = ((entry.name, owners.get(entry.name, ())),)
+            raise DamagedContent(path=opened[number].file.path, damaged=damaged)
+        partial.finish(slots[entry.name])
+
+    largest_first = sorted(wanted, key=lambda entry: (-entry.size, entry.name))
+    failed = parallel.each(largest_first, bring, jobs=jobs, fatal=lambda e: isinstance(e, (DiskFull, CannotWrite)))
+    if failed:
+        raise failed[0][1]
+
+
+def _sign(partial: Partial, layout: Layout, data: bytes, keys: Sequence[SigningKey]) -> None:
+    partial.write(data, layout.place(STATEMENT).body)
+    place = layout.place(BOOTSTRAP)
+    bootstrap = partial.read(place.member.size, place.body) if keys else b""
+    for key in keys:
+        for name, signed in ((STATEMENT, data), (BOOTSTRAP, bootstrap)):
+            partial.write(key.sign(signed), layout.place(signature_name(name, key.public.keyid)).body)
