@@ -12,6 +12,7 @@ from bundler.errors.bundle import (
     MalformedStatement,
     NewerToolNeeded,
     NotABundle,
+    PatchFailed,
     TrailingBytes,
     TruncatedBundle,
 )
@@ -139,6 +140,7 @@ __all__ = [
     "NothingBefore",
     "OlderRelease",
     "Overtaken",
+    "PatchFailed",
     "PinGone",
     "PreflightFailed",
     "Problem",
