@@ -84,7 +84,7 @@ def test_every_kind(made: Made) -> None:
     _, new, done = made
     patched = {each.digest for each in done.statement.patches}
     assert {each.digest for each in new.statement.files if each.name in contents(b"")} <= patched
-    assert {each.digest for each in (*new.statement.wheels, *new.statement.debs)} <= patched
+    assert {each.digest for each in new.statement.wheels} | {each.digest for each in new.statement.debs} <= patched
     (image,) = new.statement.images
     assert patched & set(image.blobs)
     assert done.statement.requires == ("delta", "patch")
