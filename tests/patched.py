@@ -6,11 +6,15 @@ import lzma
 import random
 import zipfile
 from collections.abc import Mapping
+from contextlib import ExitStack
 from pathlib import Path
+
+import zstandard
 
 from bundler.catalog.manifests import Manifests
 from bundler.model.digest import Digest
 from bundler.model.lock_text import write_lock
+from bundler.patch.apply import rebuilt
 from bundler.patch.bytes_at import Bytes, of_bytes
 from bundler.patch.make import Blob, make
 from bundler.support import files
@@ -44,8 +48,6 @@ def zipped(changed: bytes = b"old") -> bytes:
 
 
 def zstd(data: bytes) -> bytes:
-    import zstandard
-
     return zstandard.ZstdCompressor(level=3, write_checksum=True).compress(data)
 
 
@@ -102,14 +104,15 @@ def patch_of(new: bytes, *old: bytes, folder: Path) -> bytes:
     return out.getvalue()
 
 
-def rebuilt_of(patch: bytes, *old: bytes, folder: Path, room: int = 1 << 40) -> bytes:
-    from contextlib import ExitStack
-
-    from bundler.patch.apply import rebuilt
-
+def rebuilt_of(patch: bytes, *old: bytes, folder: Path, room: int = 1 << 40, anyway: bytes | None = None) -> bytes:
+    """`anyway` is given for whatever is asked for."""
     known: Mapping[Digest, Bytes] = {Digest.of(each): of_bytes(each) for each in old}
     with ExitStack() as stack:
         _, pieces = rebuilt(
-            of_bytes(patch), lambda digest, _: known[digest], stack, scratch=lambda: files.scratch(folder), room=room
+            of_bytes(patch),
+            lambda digest, _: known[digest] if anyway is None else of_bytes(anyway),
+            stack,
+            scratch=lambda: files.scratch(folder),
+            room=room,
         )
         return b"".join(pieces)

@@ -95,7 +95,7 @@ class _Pieces:
     """A stream of pieces, cut where parts end."""
 
     def __init__(self, pieces: Iterator[bytes]) -> None:
-        self._pieces, self._rest, self._at = pieces, b"", 0
+        self._pieces, self._rest, self._at = filter(None, pieces), b"", 0
 
     def take(self, count: int) -> Iterator[bytes]:
         while count:
