@@ -1,6 +1,11 @@
 """A patch, its head and its segments: what is made is read back, and nothing hostile gets further than Malformed."""
 
+import lzma
+import os
 import random
+import subprocess
+import sys
+import zlib
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -27,6 +32,7 @@ from bundler.patch.form import (
 )
 from bundler.patch.match import NEAR, SEGMENT, Copy, Matcher, Range, rest_of
 from bundler.patch.parts import Part, raw
+from tests.lab import ROOT
 from tests.patched import contents, patch_of, rebuilt_of, text
 
 OLD, NEW = contents(b"old"), contents(b"newer")
@@ -216,3 +222,31 @@ def test_what_is_near_is_bounded() -> None:
     ranges = matcher.near(text(7, 1 << 20), 0, [Copy(at=500_000, source=30_000_000, size=1000)])
     assert sum(each.size for each in ranges) <= NEAR
     assert all(each.start + each.size <= len(pool) for each in ranges)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("pack", ["gzip", "xz"])
+def test_memory_is_bounded(pack: str, tmp_path: Path) -> None:
+    """256 MB on both sides, whatever the blob; here its plain stream is larger than that."""
+    for number in (1, 2):
+        with (tmp_path / f"{number}.plain").open("wb") as out:
+            for at in range(24):
+                out.write(random.Random(at).randbytes(9 << 20) + text(at, 3 << 20))
+                out.write(f"version {number}\n".encode() * 1000 if at == 12 else b"")
+        with (tmp_path / f"{number}.plain").open("rb") as plain, (tmp_path / str(number)).open("wb") as packed:
+            if pack == "gzip":
+                one = zlib.compressobj(1, zlib.DEFLATED, 31)
+                for data in iter(lambda: plain.read(1 << 20), b""):
+                    packed.write(one.compress(data))
+                packed.write(one.flush())
+            else:
+                packed.write(lzma.compress(plain.read(), preset=0))
+    line = [sys.executable, "-m", "scripts.lab.bench_delta", "--child"]
+    old, new, patch = tmp_path / "1", tmp_path / "2", tmp_path / "patch"
+    for what in (("make", new, old, patch), ("rebuild", patch, old)):
+        with subprocess.Popen([*line, *map(str, what), str(tmp_path)], cwd=ROOT, stdout=subprocess.DEVNULL) as child:
+            _, status, usage = os.wait4(child.pid, 0)
+            child.returncode = os.waitstatus_to_exitcode(status)
+        assert child.returncode == 0
+        assert usage.ru_maxrss << 10 <= 256 << 20
+    assert patch.stat().st_size < new.stat().st_size / 100
