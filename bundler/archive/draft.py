@@ -4,7 +4,7 @@ Only the digest of bootstrap.tar is missing until the tool's own wheels have arr
 statement's size and with it every offset is known at once.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import bundler
@@ -17,7 +17,7 @@ from bundler.archive.layout import Layout
 from bundler.archive.recipe import recipe
 from bundler.model.digest import Digest
 from bundler.model.lock import Lock
-from bundler.model.statement import BLOB_PREFIX, Entry, Statement, write_statement
+from bundler.model.statement import BLOB_PREFIX, PATCH_PREFIX, Delta, Entry, Held, Patched, Statement, write_statement
 from bundler.model.statement_parser import parse_statement
 from bundler.signing.keys import PublicKey
 
@@ -47,17 +47,37 @@ class Draft:
         return replace(self.statement, entries=(replace(first, digest=bootstrap), *rest))
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Patching:
+    """Blobs that travel as patches, each with its patch's size."""
+
+    patched: Patched
+    size: int
+
+    @property
+    def entry(self) -> Entry:
+        patch = self.patched.patch
+        return Entry(name=f"{PATCH_PREFIX}{patch.hex}", digest=patch, size=self.size)
+
+
 def draft_of(
-    lock: Lock, *, sources: Mapping[str, bytes], signers: tuple[PublicKey, ...], known: Known | None = None
+    lock: Lock,
+    *,
+    sources: Mapping[str, bytes],
+    signers: tuple[PublicKey, ...],
+    known: Known | None = None,
+    patches: Sequence[Patching] = (),
 ) -> Draft:
-    """`sources` are the tool's own files by path; `signers` in any order. With `known` it is a delta for who has that.
+    """`sources` are the tool's own files by path; `signers` in any order. With `known` it is a delta for who has that,
+    where blobs may travel as `patches`.
 
     Raises Malformed for a lock at odds with itself, MalformedStatement for more than a statement may hold.
     """
     signers = tuple(sorted(signers, key=lambda key: key.keyid))
     contents = contents_of(lock)
-    delta = delta_of(contents, known) if known else None
-    held = {each.digest for each in delta.held} if delta else set()
+    delta = _with(delta_of(contents, known), patches) if known else None
+    left: tuple[Held | Patched, ...] = (*delta.held, *delta.patches) if delta else ()
+    held = {each.digest for each in left}
     bootstrap = bootstrap_of(lock.bootstrap, sources)
     ready = {
         "README.txt": recipe(signed=bool(signers)),
@@ -82,6 +102,7 @@ def draft_of(
                 for blob in contents.blobs
                 if blob.digest not in held
             ),
+            *sorted((each.entry for each in patches), key=lambda entry: entry.digest),
         ),
         lock=contents.lock,
         images=contents.images,
@@ -95,3 +116,7 @@ def draft_of(
     parse_statement(data, path="the draft")  # what no reader would take is not begun
     layout = bundle_layout(len(data), [key.keyid for key in signers], statement.entries)
     return Draft(contents=contents, bootstrap=bootstrap, layout=layout, ready=ready, statement=statement)
+
+
+def _with(delta: Delta, patches: Sequence[Patching]) -> Delta:
+    return replace(delta, patches=tuple(sorted((each.patched for each in patches), key=lambda each: each.digest)))

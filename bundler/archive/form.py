@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 
 from bundler.archive.layout import Layout, Member, lay_out
-from bundler.model.statement import BLOB_PREFIX, Entry, Statement
+from bundler.model.statement import BLOB_PREFIX, PATCH_PREFIX, Entry, Statement
 
 STATEMENT = "bundle.json"
 BOOTSTRAP = "bootstrap.tar"
@@ -37,4 +37,6 @@ def owners_of(statement: Statement) -> dict[str, tuple[str, ...]]:
     for artifact in statement.artifacts:
         for digest in artifact.members:
             owners.setdefault(f"{BLOB_PREFIX}{digest.hex}", []).append(artifact.name)
+    for patched in statement.patches:
+        owners[f"{PATCH_PREFIX}{patched.patch.hex}"] = owners.get(patched.entry.name, [])
     return {name: tuple(dict.fromkeys(artifacts)) for name, artifacts in owners.items()}

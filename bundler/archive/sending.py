@@ -1,4 +1,4 @@
-"""A bundle's missing blobs on one stream of bytes, from a machine that has the file to one that fills a store.
+"""A bundle's missing blobs and patches on one stream, from a machine that has the file to one that fills a store.
 
     bundle stream 1\\n
     {"beside":[keyid…],"inside":[keyid…],"statement":SIZE}\\n     canonical JSON
@@ -21,7 +21,7 @@ from bundler.archive.reader import BundleFile
 from bundler.model import canonical
 from bundler.model.digest import Digest
 from bundler.model.document import Fields, Reader, parse_integer
-from bundler.model.statement import BLOB_PREFIX
+from bundler.model.statement import BLOB_PREFIX, PATCH_PREFIX
 from bundler.signing.trust import Signed
 
 MAGIC = b"bundle stream 1\n"
@@ -90,7 +90,8 @@ class Sending:
 
     def __init__(self, file: BundleFile, signed: Signed, layout: Layout, blobs: Mapping[str, int]) -> None:
         self._file, self._front = file, front_of(signed)
-        known = {place.member.name for place in layout.places if place.member.name.startswith(BLOB_PREFIX)}
+        names = (place.member.name for place in layout.places)
+        known = {name for name in names if name.startswith((BLOB_PREFIX, PATCH_PREFIX))}
         places = [place for place in layout.places if place.member.name in blobs]
         self._parts = [(place, blobs[place.member.name]) for place in places]
         if not known.issuperset(blobs) or any(offset > place.member.size for place, offset in self._parts):

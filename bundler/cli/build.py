@@ -5,6 +5,7 @@ from pathlib import Path
 
 import click
 
+from bundler.cli.explain import explained, show_choices
 from bundler.cli.options import (
     PATH,
     jobs_option,
@@ -126,6 +127,8 @@ def one_each(files: tuple[Path, ...], count: int) -> tuple[Path | None, ...]:
     metavar="FILE",
     help="A bundle that the site was given, or its receipt: leave out what it has. May be repeated.",
 )
+@click.option("--no-patch", is_flag=True, help="Of a delta: send every new blob whole.")
+@click.option("--explain", is_flag=True, help="Of a delta: say how each large blob travels, and why.")
 @click.option("--site-key", "sites", multiple=True, metavar="KEYID", help="The key that a receipt is believed by.")
 @manifests_option
 @click.option(
@@ -149,6 +152,8 @@ def create(
     volume_size: str | None,
     reuse: tuple[Path, ...],
     bases: tuple[Path, ...],
+    no_patch: bool,
+    explain: bool,
     sites: tuple[str, ...],
     manifests: tuple[Path, ...],
     passphrase_files: tuple[Path, ...],
@@ -171,7 +176,7 @@ def create(
       bundle create --lock images.lock --key release.key -o site.bundle
       bundle create --key release.key -o new.bundle --reuse old.bundle
       bundle create --key release.key -o site.bundle --volume-size fat32
-      bundle create --key release.key -o fix.bundle --delta-from old.bundle
+      bundle create --key release.key -o fix.bundle --delta-from old.bundle --explain
       bundle create --key release.key -o fix.bundle --delta-from site.receipt --site-key ed25519-4f53…
     """
     from bundler.model.volumes import parse_size
@@ -192,6 +197,7 @@ def create(
             volume=volume,
             bases=bases,
             sites=sites,
+            patch=not no_patch,
         )
     keyids = [key.public.keyid for key in signing]
     if as_json:
@@ -205,6 +211,7 @@ def create(
             "kind": done.statement.kind,
             "signers": keyids,
             "slices": [str(path) for path in done.slices],
+            **({"blobs": explained(done.choices)} if explain else {}),
         }
         click.echo(json.dumps(facts, indent=2))
         return
@@ -216,6 +223,11 @@ def create(
         left = sum(held.size for held in delta.held)
         against = ", ".join(str(base.release) for base in delta.bases)
         click.echo(f"  a delta against {against}: the site has {len(delta.held)} blobs of it, {human(left)}")
+        if patches := [each for each in done.choices if each.how == "patch"]:
+            sizes = f"{human(sum(each.travels for each in patches))} for {human(sum(each.size for each in patches))}"
+            click.echo(f"  {counted(len(patches), 'blob')} as patches: {sizes}")
+    if explain:
+        show_choices(done.choices)
     for keyid in keyids:
         click.echo(f"  signed by {keyid}")
     if not keyids:

@@ -12,6 +12,7 @@ from bundler.errors.bundle import (
     MalformedStatement,
     NewerToolNeeded,
     NotABundle,
+    PatchFailed,
     TrailingBytes,
     TruncatedBundle,
 )
@@ -141,6 +142,7 @@ __all__ = [
     "NothingBefore",
     "OlderRelease",
     "Overtaken",
+    "PatchFailed",
     "PinGone",
     "PreflightFailed",
     "Problem",

@@ -163,6 +163,30 @@ class BaseMissing(BundleError):
 
 
 @dataclass(kw_only=True, eq=False)
+class PatchFailed(BundleError):
+    """A blob that could not be rebuilt from its patch here; `others` are compressors that differ from the maker's."""
+
+    exit_code: ClassVar[int] = 49
+    what: str
+    digest: str
+    why: str
+    others: tuple[str, ...]
+
+    @property
+    def summary(self) -> str:
+        return f"{self.what} cannot be rebuilt from its patch"
+
+    @property
+    def detail(self) -> str:
+        other = f"\nthis machine has another {' and '.join(self.others)} than the patch was made with"
+        return f"{self.digest}: {self.why}{other if self.others else ''}"
+
+    @property
+    def hint(self) -> str:
+        return "What was in use stays in use. Bring it by a whole bundle, or a delta made with `create --no-patch`."
+
+
+@dataclass(kw_only=True, eq=False)
 class MalformedReceipt(BundleError):
     """A file that is not a site's receipt as we write it."""
 

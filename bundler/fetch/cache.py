@@ -2,21 +2,26 @@
 what is taken from them is hashed like what comes over the network."""
 
 import contextlib
-from collections.abc import Iterable, Iterator
+import hashlib
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from bundler.archive.form import bundle_layout
 from bundler.archive.reader import CHUNK, BundleFile
-from bundler.archive.slices import medium_of, stands_for_volumes
+from bundler.archive.slices import Medium, medium_of, stands_for_volumes
 from bundler.errors import BundleError, NotReadable, SliceDamaged, SliceMissing
 from bundler.model.digest import Digest
 from bundler.model.statement import BLOB_PREFIX
 from bundler.model.statement_parser import parse_statement
 from bundler.signing.keys import PublicKey
 from bundler.store.blobs import BlobStore
+from bundler.support import parallel
 from bundler.support.buffers import page_buffer
 from bundler.transport import Sink
+
+if TYPE_CHECKING:
+    from bundler.patch.bytes_at import Bytes
 
 
 class ProvingSink(Sink, Protocol):
@@ -70,12 +75,48 @@ class Cache:
             sink.forget()
         return False
 
+    @contextlib.contextmanager
+    def opened(self, digest: Digest, size: int) -> "Iterator[Bytes | None]":
+        """The blob, proved, from the first place here that has it."""
+        from bundler.patch.bytes_at import Bytes
+
+        for path, offset in self._candidates(digest):
+            with contextlib.suppress(NotReadable, SliceMissing, SliceDamaged), contextlib.ExitStack() as stack:
+                medium = stack.enter_context(contextlib.closing(medium_of(path)))
+                read = _reader(medium, offset, size)
+                sha256 = hashlib.sha256()
+                for at in range(0, size, CHUNK):
+                    parallel.check_stopping()
+                    sha256.update(read(CHUNK, at))
+                if sha256.hexdigest() == digest.hex:
+                    kept = stack.pop_all()
+                    break
+        else:
+            yield None
+            return
+        with kept:
+            yield Bytes(size=size, read=read)
+
     def _candidates(self, digest: Digest) -> Iterator[tuple[Path, int]]:
         yield from self._places.get(digest, ())
         for store in self._stores:
             path = store.path(digest)
             if path.exists():
                 yield path, 0
+
+
+def _reader(medium: Medium, offset: int, size: int) -> Callable[[int, int], bytes]:
+    def read(count: int, at: int) -> bytes:
+        found = bytearray(max(0, min(count, size - at)))
+        view, done = memoryview(found), 0
+        try:
+            while done < len(found) and (got := medium.read_into(view[done:], offset + at + done)) > 0:
+                done += got
+        except OSError:
+            return b""  # whoever reads it finds that it is short
+        return bytes(found[:done])
+
+    return read
 
 
 def _copy(path: Path, offset: int, count: int, sink: Sink) -> None:

@@ -196,6 +196,8 @@ class _Worker:
 
     def _locate(self, task: Task) -> Source:
         origin, sources = task.origin, self._sources
+        if isinstance(origin, Part):
+            return origin
         if isinstance(origin, (ManifestOf, BlobOf)):
             return self._local.find(origin.image, origin.descriptor)
         if isinstance(origin, PartOf):

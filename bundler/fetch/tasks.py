@@ -12,7 +12,8 @@ from bundler.archive.oci import CHART_TYPE
 from bundler.model.descriptor import Descriptor
 from bundler.model.digest import Digest
 from bundler.model.lock import Lock, LockedChart, LockedDeb, LockedFile, LockedImage, LockedWheel
-from bundler.model.statement import BLOB_PREFIX
+from bundler.model.statement import BLOB_PREFIX, PATCH_PREFIX, Entry
+from bundler.sources.tar_index import Part
 
 # Large enough that asking for a piece costs nothing beside it, small enough that none is long in coming at the end.
 PIECE = 32 << 20
@@ -48,7 +49,7 @@ class PartOf:
 
 
 T = TypeVar("T", LockedImage, LockedChart, LockedWheel, LockedDeb, LockedFile)
-Origin = ManifestOf | BlobOf | PartOf | MetadataOf | LockedWheel | LockedDeb | LockedFile
+Origin = ManifestOf | BlobOf | PartOf | MetadataOf | LockedWheel | LockedDeb | LockedFile | Part
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,11 +97,15 @@ def slots_of(tasks: Iterable[Task]) -> int:
     return sum(task.slots for task in tasks)
 
 
-_Found = tuple[Origin, Descriptor | LockedWheel | LockedDeb | LockedFile, int, str]
+_Found = tuple[Origin, Descriptor | LockedWheel | LockedDeb | LockedFile | Entry, int, str]
 
 
-def tasks_of(lock: Lock, contents: Contents, bootstrap: Bootstrap, layout: Layout) -> tuple[Task, ...]:
-    """All tasks, METADATA last, the others largest first: the long ones then never end alone."""
+def tasks_of(
+    lock: Lock, contents: Contents, bootstrap: Bootstrap, layout: Layout, ready: Mapping[Digest, Part] | None = None
+) -> tuple[Task, ...]:
+    """All tasks, METADATA last, the others largest first: the long ones then never end alone. What is `ready` on this
+    machine already, patches among it, comes from there."""
+    ready = ready or {}
     bodies = {place.member.name: place.body for place in layout.places}
     carried = [blob for blob in contents.blobs if f"{BLOB_PREFIX}{blob.digest.hex}" in bodies]  # of a delta not all
     offsets = {blob.digest: bodies[f"{BLOB_PREFIX}{blob.digest.hex}"] for blob in carried}
@@ -108,8 +113,16 @@ def tasks_of(lock: Lock, contents: Contents, bootstrap: Bootstrap, layout: Layou
     found = _bootstrap_wheels(bootstrap, start=layout.place(BOOTSTRAP).body)
     for blob in carried:
         if blob.digest not in contents.ready:
-            origin, label = origins[blob.digest]
+            # A wheel that is only a patch here has no METADATA to give.
+            origin, label = origins.get(blob.digest, (ready.get(blob.digest), blob.digest.hex[:12]))
+            origin = ready.get(blob.digest, origin)
+            assert origin is not None
             found.append((origin, blob, offsets[blob.digest], label))
+    for name, body in bodies.items():
+        if name.startswith(PATCH_PREFIX):
+            digest = Digest(name.removeprefix(PATCH_PREFIX))
+            entry = Entry(name=name, digest=digest, size=ready[digest].size)
+            found.append((ready[digest], entry, body, f"patch {digest.hex[:12]}"))
     return _numbered(found)
 
 

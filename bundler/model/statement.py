@@ -14,15 +14,15 @@ from bundler.model.reference import Reference
 
 TYPE = "bundle-statement"
 FORMAT = 1
-DELTA = "delta"
-FEATURES = frozenset({DELTA})  # what `requires` may name so far
+DELTA, PATCH = "delta", "patch"
+FEATURES = frozenset({DELTA, PATCH})  # what `requires` may name so far
 FIXED_NAMES = ("bootstrap.tar", "README.txt", "oci-layout", "index.json")
-BLOB_PREFIX = "blobs/sha256/"
+BLOB_PREFIX, PATCH_PREFIX = "blobs/sha256/", "patches/sha256/"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Entry:
-    """One file in the bundle, in file order. A blob's name is `blobs/sha256/<hex>`."""
+    """One file in the bundle, in file order. A blob is `blobs/sha256/<hex>`, a patch `patches/sha256/<hex>`."""
 
     name: str
     digest: Digest
@@ -142,11 +142,35 @@ class Held:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Patched:
+    """A blob that the site makes itself: of `patch`, which the file carries, and of blobs that it must have. `scratch`
+    is how many bytes that takes on its disk meanwhile, beside the blob."""
+
+    digest: Digest
+    size: int
+    patch: Digest
+    scratch: int
+    bases: tuple[Held, ...]
+
+    @property
+    def entry(self) -> Entry:
+        return Entry(name=f"{BLOB_PREFIX}{self.digest.hex}", digest=self.digest, size=self.size)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Delta:
-    """What a delta leaves to the site: `held` are the release's blobs that it does not carry, by digest."""
+    """What a delta leaves to the site: `held` are the release's blobs that it does not carry, `patches` those that come
+    as patches, both by digest."""
 
     bases: tuple[Base, ...]
     held: tuple[Held, ...]
+    patches: tuple[Patched, ...] = ()
+
+    @property
+    def needed(self) -> tuple[Held, ...]:
+        """All blobs that the site must have."""
+        found = {held.digest: held for patched in self.patches for held in patched.bases}
+        return tuple((found | {held.digest: held for held in self.held}).values())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -175,9 +199,19 @@ class Statement:
 
     @property
     def blobs(self) -> tuple[Entry, ...]:
-        """All blobs of the release: those that the file carries, then those that the site must have."""
+        """All blobs of the release: those that the file carries, then those that the site must have, or makes."""
         carried = (entry for entry in self.entries if entry.name.startswith(BLOB_PREFIX))
-        return (*carried, *(held.entry for held in (self.delta.held if self.delta else ())))
+        left: tuple[Held | Patched, ...] = (*self.delta.held, *self.delta.patches) if self.delta else ()
+        return (*carried, *(each.entry for each in left))
+
+    @property
+    def patches(self) -> tuple[Patched, ...]:
+        return self.delta.patches if self.delta else ()
+
+    @property
+    def requires(self) -> tuple[str, ...]:
+        """The features that a reader must know."""
+        return () if self.delta is None else (DELTA, PATCH) if self.patches else (DELTA,)
 
     @property
     def artifacts(self) -> tuple[Artifact, ...]:
@@ -190,7 +224,7 @@ def write_statement(statement: Statement) -> bytes:
         {
             "type": TYPE,
             "format": FORMAT,
-            "requires": [DELTA] if statement.delta else [],
+            "requires": list(statement.requires),
             "release": {"line": statement.release.line, "number": statement.release.number},
             "content": str(statement.content),
             "kind": statement.kind,
@@ -215,6 +249,17 @@ def _delta(delta: Delta) -> dict[str, Any]:
     return {
         "bases": [plain_base(base) for base in delta.bases],
         "held": [plain_held(held) for held in delta.held],
+        **({"patches": [_patched(patched) for patched in delta.patches]} if delta.patches else {}),
+    }
+
+
+def _patched(patched: Patched) -> dict[str, Any]:
+    return {
+        "digest": str(patched.digest),
+        "size": patched.size,
+        "patch": str(patched.patch),
+        "scratch": patched.scratch,
+        "bases": [plain_held(held) for held in patched.bases],
     }
 
 

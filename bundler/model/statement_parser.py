@@ -17,6 +17,7 @@ from bundler.model.statement import (
     FEATURES,
     FIXED_NAMES,
     FORMAT,
+    PATCH_PREFIX,
     TYPE,
     Base,
     ChartArtifact,
@@ -26,6 +27,7 @@ from bundler.model.statement import (
     FileArtifact,
     Held,
     ImageArtifact,
+    Patched,
     Statement,
     WheelArtifact,
     write_statement,
@@ -92,7 +94,23 @@ def _kind(text: str) -> str:
 
 
 def _delta(fields: Fields) -> Delta:
-    return fields.build(Delta, bases=fields.each("bases", parse_base), held=fields.each("held", parse_held))
+    return fields.build(
+        Delta,
+        bases=fields.each("bases", parse_base),
+        held=fields.each("held", parse_held),
+        patches=fields.each("patches", _patched, optional=True),
+    )
+
+
+def _patched(fields: Fields) -> Patched:
+    return fields.build(
+        Patched,
+        digest=fields.value("digest", Digest.parse),
+        size=fields.integer("size"),
+        patch=fields.value("patch", Digest.parse),
+        scratch=fields.integer("scratch"),
+        bases=fields.each("bases", parse_held),
+    )
 
 
 def parse_base(fields: Fields) -> Base:
@@ -125,9 +143,10 @@ def _entry(fields: Fields) -> Entry:
 
 def _entry_name(text: str) -> str:
     if text not in FIXED_NAMES:
-        if not text.startswith(BLOB_PREFIX):
+        prefix = PATCH_PREFIX if text.startswith(PATCH_PREFIX) else BLOB_PREFIX
+        if not text.startswith(prefix):
             raise Malformed(found=repr(text[:80]), expected=f"{BLOB_PREFIX}<hex> or one of {', '.join(FIXED_NAMES)}")
-        Digest(text.removeprefix(BLOB_PREFIX))
+        Digest(text.removeprefix(prefix))
     return text
 
 
@@ -236,11 +255,18 @@ def _check_whole(statement: Statement) -> None:
 
 
 def _check_blobs(statement: Statement) -> None:
-    carried = set()
+    carried, patches = set(), []
     for entry in statement.entries[len(FIXED_NAMES) :]:
-        if entry.name != f"{BLOB_PREFIX}{entry.digest.hex}":
-            raise Malformed(found=f"{entry.name} with {entry.digest}", expected="a blob under its own digest")
-        carried.add(entry.digest)
+        if entry.name == f"{PATCH_PREFIX}{entry.digest.hex}":
+            patches.append(entry.digest)
+        elif entry.name == f"{BLOB_PREFIX}{entry.digest.hex}" and not patches:
+            carried.add(entry.digest)
+        else:
+            raise Malformed(
+                found=f"{entry.name} with {entry.digest}", expected="blobs under their own digests, patches"
+            )
+    if patches != sorted(each.patch for each in statement.patches):
+        raise Malformed(found="patches that are not those of the delta", expected="each once, by digest")
     if statement.lock not in carried:
         raise Malformed(found=f"no blob of the lock {statement.lock}", expected="the lock among the blobs")
     known = carried | _check_held(statement, carried)
@@ -265,6 +291,21 @@ def _check_held(statement: Statement, carried: set[Digest]) -> set[Digest]:
         raise Malformed(found="a held blob of no base", expected="the number of one of the bases")
     if not carried.issuperset(deb.control for deb in statement.debs):
         raise Malformed(found="a package's description that is not carried", expected="all of them")
+    return {*digests, *_check_patches(statement.delta, carried)}
+
+
+def _check_patches(delta: Delta, carried: set[Digest]) -> set[Digest]:
+    """A blob that comes as a patch comes in no other way, and is made of what the site has before."""
+    digests = [each.digest for each in delta.patches]
+    if digests != sorted(set(digests)) or not {*carried, *(held.digest for held in delta.held)}.isdisjoint(digests):
+        raise Malformed(found="patched blobs twice, out of order, carried or held too", expected="each once, by digest")
+    bases = [held for each in delta.patches for held in each.bases]
+    if not all(each.bases for each in delta.patches) or any(held.base >= len(delta.bases) for held in bases):
+        raise Malformed(found="a patch of no base", expected="blobs of the bases")
+    if not {*carried, *digests}.isdisjoint(held.digest for held in bases):
+        raise Malformed(found="a patch made against what the delta brings", expected="blobs that the site has before")
+    if sum(each.scratch for each in delta.patches) > LIMITS.integer:
+        raise Malformed(found="scratch files of more than 2^53 bytes in all", expected="less")
     return set(digests)
 
 

@@ -49,7 +49,9 @@ def plan(root: Path, stay: Sequence[Kept], drop: Sequence[Kept], *, also: Set[Di
     blobs = tuple(sorted(digest for digest in store.digests() if digest not in needed))
     own = _own_paths(stay)
     carried = tuple((each.folder, gone) for each in stay if (gone := _stale(each.folder, own)))
-    beginnings = tuple(sorted(path for path in store.beginnings() if path.name not in {each.hex for each in begun}))
+    beginnings = tuple(
+        sorted(path for path in store.beginnings() if store.begins(path) not in {each.hex for each in begun})
+    )
     sizes = (_size(path) for path in (*(store.path(digest) for digest in blobs), *beginnings))
     return Sweep(
         stay=tuple(stay),

@@ -8,4 +8,5 @@ REQUIREMENTS = (
     "pysequoia>=0.1.30,<0.2",
     "pyyaml>=6.0.2,<7",
     "tqdm>=4.66,<5",
+    "zstandard>=0.23,<0.26",
 )

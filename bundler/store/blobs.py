@@ -11,7 +11,9 @@ import re
 import shutil
 import stat
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import BinaryIO
 
 from bundler.errors import StaleLink, StoreDamaged, WrongBytes
 from bundler.model.digest import Digest
@@ -23,6 +25,7 @@ from bundler.support.buffers import page_buffer
 MARK = 64 << 20
 _PIECE = 1 << 20
 _NAME = re.compile("[0-9a-f]{64}")
+_PATCH = ".patch"  # behind the name of one that is whole
 
 
 class BlobStore:
@@ -34,7 +37,8 @@ class BlobStore:
         self._incoming = self.folder / "incoming"
 
     def prepare(self, wanted: Iterable[Digest] = ()) -> None:
-        """Make the folders and clear what an interrupted installation left, but for the beginnings of `wanted` blobs.
+        """Make the folders and clear what an interrupted installation left, but for the beginnings of `wanted` blobs
+        and patches, and the patches among them that are whole.
 
         The caller holds the root's lock.
         """
@@ -44,7 +48,7 @@ class BlobStore:
             for path in self._incoming.iterdir():
                 if path.is_dir() and not path.is_symlink():
                     shutil.rmtree(path)
-                elif path.name not in keep or path.is_symlink():
+                elif self.begins(path) not in keep or path.is_symlink():
                     path.unlink()
                 else:
                     path.chmod(0o600)  # read-only already, if the kill came just before its rename
@@ -64,6 +68,11 @@ class BlobStore:
     def beginnings(self) -> Iterator[Path]:
         """What interrupted installations left of blobs on their way."""
         return (path for path in _entries(self._incoming))
+
+    @staticmethod
+    def begins(beginning: Path) -> str:
+        """The digest of what one of them is of, in hex, if it is of anything."""
+        return beginning.name.removesuffix(_PATCH)
 
     def holds(self, digest: Digest, size: int) -> bool:
         """Whether the blob is here in full length; `scrub` is what hashes again."""
@@ -91,8 +100,30 @@ class BlobStore:
             raise StoreDamaged(path=str(self.path(digest)), why="its bytes have another digest")
         return data
 
-    def incoming(self, digest: Digest, size: int) -> "Incoming":
-        return Incoming(self, digest, self._incoming / digest.hex, begun=self.begun(digest, size))
+    def incoming(self, digest: Digest, size: int, *, anew: bool = False) -> "Incoming":
+        """`anew`: nothing that is here of it is used."""
+        begun = 0 if anew else self.begun(digest, size)
+        return Incoming(self, digest, self._incoming / digest.hex, begun=begun)
+
+    # --- patches, which lie in `incoming/` until they are used
+
+    def patch_path(self, digest: Digest) -> Path:
+        return self._incoming / f"{digest.hex}{_PATCH}"
+
+    def has_patch(self, digest: Digest, size: int) -> bool:
+        """Whether a patch is here whole; it was proved when it got that name."""
+        try:
+            return self.patch_path(digest).lstat().st_size == size
+        except FileNotFoundError:
+            return False
+
+    def incoming_patch(self, digest: Digest, size: int) -> "Incoming":
+        begun = self.begun(digest, size)
+        return Incoming(self, digest, self._incoming / digest.hex, begun=begun, place=self.patch_path(digest))
+
+    def scratch(self) -> AbstractContextManager[BinaryIO]:
+        """A file for what is needed meanwhile; nothing of it is left, however the process ends."""
+        return files.scratch(self._incoming)
 
     def bring(self, digest: Digest, size: int, stream: Callable[[Callable[[memoryview], object]], None]) -> None:
         """One blob from a stream of its bytes, from the beginning; all else that is on its way here stays."""
@@ -119,8 +150,12 @@ def _entries(folder: Path) -> list[Path]:
 class Incoming:
     """One blob on its way into the store: written and hashed piece by piece from `position` on, then published."""
 
-    def __init__(self, store: BlobStore, digest: Digest, beside: Path, *, begun: int) -> None:
-        self._store, self._digest, self._beside = store, digest, beside
+    def __init__(
+        self, store: BlobStore, digest: Digest, beside: Path, *, begun: int, place: Path | None = None
+    ) -> None:
+        """`place` is where it gets its name, when that is not the store's own."""
+        self._digest, self._beside = digest, beside
+        self._place = place or store.path(digest)
         self._begun = self.position = begun
         self._hash = hashlib.sha256()
         self._descriptor = os.open(beside, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
@@ -147,7 +182,7 @@ class Incoming:
             raise WrongBytes(what=str(self._digest), expected=str(self._digest), found=str(found))
         os.fchmod(self._descriptor, 0o444)
         files.sync_data(self._descriptor)
-        self._beside.rename(self._store.path(self._digest))
+        self._beside.rename(self._place)
 
     def __enter__(self) -> "Incoming":
         try:

@@ -8,8 +8,10 @@ import mmap
 import os
 import re
 import secrets
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 from bundler.errors import Busy, CannotWrite, DiskFull, NotReadable
 
@@ -63,6 +65,16 @@ def write_file(path: Path, data: bytes, *, mode: int = 0o644) -> None:
         with _new_file(beside, data, mode):
             beside.rename(path)
         sync_directory(path.parent)
+
+
+@contextlib.contextmanager
+def scratch(folder: Path) -> Iterator[BinaryIO]:
+    """A new file without a name in a folder: away when it is closed, and when the process ends, however it ends.
+    Raises CannotWrite or DiskFull."""
+    with writing(folder):
+        file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115 (closed below)
+    with file:
+        yield file
 
 
 def clear_halves(folder: Path) -> None:

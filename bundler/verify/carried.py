@@ -23,6 +23,10 @@ def carried_lock(file: BundleFile, statement: Statement, layout: Layout) -> Lock
 
 def check_carried(path: str, statement: Statement, digests: Iterable[Digest], *, what: str) -> None:
     """`what` needs the bytes of these blobs. Raises Unsupported when a delta leaves some of them to the site."""
+    patched = {each.digest for each in statement.patches}.intersection(digests := tuple(digests))
+    if patched:
+        why = f"It is a delta, and has it only as a patch: use a whole bundle of {statement.release}."
+        raise Unsupported(what=f"{what} from {path}", why=why)
     held = {held.digest: held for held in statement.delta.held} if statement.delta else {}
     missing = [held[digest] for digest in dict.fromkeys(digests) if digest in held]
     if statement.delta and missing:

@@ -17,7 +17,7 @@ from bundler.archive.receiving import Arriving
 from bundler.archive.sending import MAGIC
 from bundler.archive.slices import volumes_of
 from bundler.errors import BadSignature, DamagedContent, MalformedStatement, SliceMissing, StoreDamaged, WrongBytes
-from bundler.model.statement import BLOB_PREFIX, Entry, Statement
+from bundler.model.statement import BLOB_PREFIX, PATCH_PREFIX, Entry, Statement
 from bundler.signing.keys import PublicKey
 from bundler.signing.trust import Signed, Trust, judge
 from bundler.store.blobs import BlobStore
@@ -25,7 +25,7 @@ from bundler.support import files
 from bundler.support.buffers import page_buffer
 from bundler.support.progress import Progress
 from bundler.verify.check import bootstrap_is_signed
-from bundler.workflows.install import Installed, check_controls, fill, install
+from bundler.workflows.install import Installed, check_controls, fill, incoming_of, install
 from bundler.workflows.receive import FromStream
 from bundler.workflows.verify import Verified
 
@@ -125,7 +125,7 @@ class FromTape:
 
     def bring(self, statement: Statement, wanted: Sequence[Entry], store: BlobStore, progress: Progress) -> None:
         def take(entry: Entry) -> None:
-            if entry.name.startswith(BLOB_PREFIX):
+            if entry.name.startswith((BLOB_PREFIX, PATCH_PREFIX)):
                 self._store(entry, store, progress)
             else:
                 self._prove(entry, progress)
@@ -188,7 +188,7 @@ class FromTape:
             raise WrongBytes(what=entry.name, expected=str(entry.digest), found="other bytes")
 
     def _store(self, entry: Entry, store: BlobStore, progress: Progress) -> None:
-        with files.writing(store.folder, missing=entry.size), store.incoming(entry.digest, entry.size) as incoming:
+        with files.writing(store.folder, missing=entry.size), incoming_of(store, entry) as incoming:
             progress.advance(incoming.position)
 
             def take(data: memoryview) -> None:

@@ -1,7 +1,9 @@
 """`bundle create`: from a lock to one signed file."""
 
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from functools import partial as bound
 from pathlib import Path
 
 from bundler.archive import tar
@@ -19,6 +21,7 @@ from bundler.signing.keys import PublicKey, SigningKey
 from bundler.support.progress import Progress
 from bundler.transport import Transport
 from bundler.workflows.check import input_tasks, prove_before, prove_within
+from bundler.workflows.patching import NONE, Choice, Patcher, choices
 from bundler.workflows.places import Places, read_lock, sources_of
 from bundler.workflows.tool import tool_sources
 
@@ -26,7 +29,7 @@ from bundler.workflows.tool import tool_sources
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Created:
     """`received` counts bytes from the network in this run; `resumed` says that an earlier run had begun; `slices` are
-    the files of volumes, none of a bundle in one file."""
+    the files of volumes, none of a bundle in one file; `choices` say how each large blob of a delta travels."""
 
     out: Path
     statement: Statement
@@ -34,6 +37,7 @@ class Created:
     received: int
     resumed: bool
     slices: tuple[Path, ...] = ()
+    choices: tuple[Choice, ...] = ()
 
 
 def create(
@@ -47,10 +51,12 @@ def create(
     volume: int | None = None,
     bases: Sequence[Path] = (),
     sites: Sequence[str] = (),
+    patch: bool = True,
 ) -> Created:
     """Fetch everything that the lock names into its place, sign, and give the file its name at the very end. With
     `bases`, bundles that the site was given or its receipts, it is a delta: what they brought is left out. `sites` are
-    the keyids by which receipts are believed.
+    the keyids by which receipts are believed. With `patch` blobs that are much like what the site has travel as
+    patches, where the bytes of both are at hand.
 
     With `volume` it becomes raw slices of that many bytes, each written in its own file from the beginning.
 
@@ -60,30 +66,49 @@ def create(
     prove_before(lock, progress)
     refuse_doubled([key.public for key in keys], where="--key")
     known = read_known(bases, sites=sites) if bases else None
-    draft = draft_of(lock, sources=tool_sources(), signers=tuple(key.public for key in keys), known=known)
+    draft_with = bound(draft_of, lock, sources=tool_sources(), signers=tuple(key.public for key in keys), known=known)
+    draft, made = draft_with(), NONE
     tasks = tasks_of(lock, draft.contents, draft.bootstrap, draft.layout)
     transport = Transport()
     places = replace(places, reuse=(*places.reuse, *bundles_among(bases)))
     sources = sources_of(places, transport, progress, replaced=out)
-    with Partial(out, plan=draft.plan, size=draft.layout.size, blobs=slots_of(tasks), volume=volume) as partial:
+    refresh = f"bundle lock -p {lock.profile} -o {lock_path} --update"
+    with ExitStack() as stack:
+        patcher = stack.enter_context(Patcher(out, sources=sources, jobs=jobs, progress=progress, refresh=refresh))
+        if known and patch:
+            made = patcher.make(lock, draft, tasks, known, places.reuse)
+            draft = draft_with(patches=made.patchings)
+            tasks = tasks_of(lock, draft.contents, draft.bootstrap, draft.layout, made.ready)
+        partial = stack.enter_context(
+            Partial(out, plan=draft.plan, size=draft.layout.size, blobs=slots_of(tasks), volume=volume)
+        )
         if partial.resumed:
             progress.note(f"going on with {partial.path}")
         _write_known(partial, draft)
-        refresh = f"bundle lock -p {lock.profile} -o {lock_path} --update"
         first = input_tasks(lock, tasks)
         fetch_all(first, partial, sources, jobs=jobs, progress=progress, refresh=refresh)
         try:
             prove_within(lock, first, partial, sources, progress)
         except Incomplete:
             partial.discard()
+            patcher.done()
             raise
         fetch_all(tasks, partial, sources, jobs=jobs, progress=progress, refresh=refresh)
         statement = _sign(partial, draft, keys)
         partial.publish(volumes_beside(partial, statement, keys, progress) if volume else None)
+        patcher.done()
         resumed, slices = partial.resumed, tuple(out.with_name(name) for name in partial.parts.names if volume)
     transport.close()
     received, size = transport.received, draft.layout.size
-    return Created(out=out, statement=statement, size=size, received=received, resumed=resumed, slices=slices)
+    return Created(
+        out=out,
+        statement=statement,
+        size=size,
+        received=received,
+        resumed=resumed,
+        slices=slices,
+        choices=choices(draft.contents, statement, made) if statement.delta else (),
+    )
 
 
 def refuse_doubled(keys: Sequence[PublicKey], *, where: str) -> None:

@@ -75,8 +75,9 @@ def _plan(site: Site, keep: int, running: frozenset[Digest], abandon: bool) -> C
     why = retention.reasons(site.found, site.in_use, site.state.history, wanted)
     stays = [each for each in site.found if each.name in why]
     goes = [each for each in site.found if each.name not in why]
-    begun = frozenset(entry.digest for entry in half.blobs) if half else frozenset()
-    what = sweep.plan(site.root, stays, goes, also=begun | running, begun=begun)
+    begun = frozenset(entry.digest for entry in (*half.blobs, *half.entries)) if half else frozenset()
+    bases = {held.digest for each in half.patches for held in each.bases} if half else set()
+    what = sweep.plan(site.root, stays, goes, also=begun | running | bases, begun=begun)
     return Collected(root=site.root, stays=tuple(stays), why=why, what=what, unfinished=half)
 
 

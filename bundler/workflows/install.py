@@ -22,17 +22,19 @@ from bundler.model.digest import Digest
 from bundler.model.limits import LIMITS
 from bundler.model.lock_parser import check_control
 from bundler.model.sitenames import check_site_names
-from bundler.model.statement import BLOB_PREFIX, Entry, Statement
+from bundler.model.statement import BLOB_PREFIX, PATCH_PREFIX, Entry, Patched, Statement
 from bundler.signing.keys import PublicKey
 from bundler.signing.trust import Accepted, Signed, Trust, judge, judge_release
 from bundler.site import fronts, generation, history
 from bundler.site.history import Event
 from bundler.site.state import SiteState, read_state, settle_trust, write_state
-from bundler.store.blobs import BlobStore
+from bundler.store.blobs import BlobStore, Incoming
 from bundler.support import clock, files, parallel
 from bundler.support.progress import Progress
 from bundler.verify.check import check_bootstrap_signatures, hash_body, layout_of, raise_damaged, thread_buffer
 from bundler.workflows.gc import reclaimable
+from bundler.workflows.rebuild import JOBS as REBUILD_JOBS
+from bundler.workflows.rebuild import rebuild as rebuild_blobs
 
 # Room for the views' own small files and for folders, beside the blobs.
 _VIEW_ROOM = 16 << 20
@@ -61,7 +63,7 @@ class Source(Protocol):
         """Everything that can be known of the form before the first write."""
 
     def bring(self, statement: Statement, wanted: Sequence[Entry], store: BlobStore, progress: Progress) -> None:
-        """Put the wanted blobs, in the order of the statement, into the store; prove all else that comes."""
+        """Put the wanted blobs and patches, in the order of the statement, into the store; prove all else."""
 
 
 def install(
@@ -180,7 +182,7 @@ def check_held(root: Path, statement: Statement, store: BlobStore) -> None:
     """What a delta leaves to the site must be there. Raises BaseMissing."""
     if statement.delta is None:
         return
-    missing = [held for held in statement.delta.held if not store.holds(held.digest, held.size)]
+    missing = [held for held in statement.delta.needed if not store.holds(held.digest, held.size)]
     if missing:
         owners = owners_of(statement)
         bases = [statement.delta.bases[number] for number in sorted({held.base for held in missing})]
@@ -238,17 +240,19 @@ def _fill_store(source: Source, statement: Statement, store: BlobStore, progress
 
     Raises DiskFull before anything is written when it cannot fit, and what the source raises.
     """
-    wanted = [entry for entry in statement.entries if not _held(store, entry)]
+    wanted, patched = wanted_of(statement, store)
     blobs = blobs_of(wanted)
-    store.prepare(entry.digest for entry in blobs)
-    new = sum(entry.size for entry in blobs)
-    missing = sum(entry.size - store.begun(entry.digest, entry.size) for entry in blobs) + _VIEW_ROOM
+    store.prepare((*(entry.digest for entry in blobs), *(each.patch for each in patched)))
+    new = sum(entry.size for entry in blobs) + sum(each.size for each in patched)
+    scratch = sorted((each.scratch for each in patched), reverse=True)[:REBUILD_JOBS]
+    missing = new - sum(store.begun(entry.digest, entry.size) for entry in blobs) + sum(scratch) + _VIEW_ROOM
     missing -= files.free_space(store.folder)
     if new and missing > 0:
         raise DiskFull(path=str(store.folder), missing=missing, advice=_how_to_make_room(store.root, missing))
     if new:
         fronts.begin(store.root, signed)
     source.bring(statement, wanted, store, progress)
+    rebuild_blobs(patched, store, jobs=parallel.cores(), progress=progress, owners=owners_of(statement))
     if new:
         store.settle()
     return new
@@ -262,12 +266,28 @@ def _how_to_make_room(root: Path, missing: int) -> str:
     return f"`bundle gc --root {root}` gives back {freed / 1e6:.1f} MB{enough}. Then run the same command again."
 
 
+def wanted_of(statement: Statement, store: BlobStore) -> tuple[list[Entry], list[Patched]]:
+    """What of a bundle's entries must come, and which blobs are then made of patches."""
+    patched = [each for each in statement.patches if not store.holds(each.digest, each.size)]
+    patches = {each.patch for each in patched}
+
+    def is_held(entry: Entry) -> bool:
+        if entry.name.startswith(PATCH_PREFIX):
+            return entry.digest not in patches or store.has_patch(entry.digest, entry.size)
+        return entry.name.startswith(BLOB_PREFIX) and store.holds(entry.digest, entry.size)
+
+    return [entry for entry in statement.entries if not is_held(entry)], patched
+
+
 def blobs_of(entries: Iterable[Entry]) -> list[Entry]:
-    return [entry for entry in entries if entry.name.startswith(BLOB_PREFIX)]
+    """Those that go to the store: blobs and patches."""
+    return [entry for entry in entries if entry.name.startswith((BLOB_PREFIX, PATCH_PREFIX))]
 
 
-def _held(store: BlobStore, entry: Entry) -> bool:
-    return entry.name.startswith(BLOB_PREFIX) and store.holds(entry.digest, entry.size)
+def incoming_of(store: BlobStore, entry: Entry) -> Incoming:
+    """Where a blob or a patch goes to."""
+    into = store.incoming_patch if entry.name.startswith(PATCH_PREFIX) else store.incoming
+    return into(entry.digest, entry.size)
 
 
 class FromFile:
@@ -294,7 +314,7 @@ class FromFile:
             label = owners.get(entry.name, (entry.name,))[0]
             progress.begin(label)
             try:
-                if entry.name.startswith(BLOB_PREFIX):
+                if entry.name.startswith((BLOB_PREFIX, PATCH_PREFIX)):
                     self._store(store, entry, progress)
                 elif hash_body(self._file, self._places[entry.name], progress.advance) != entry.digest:
                     raise WrongBytes(what=entry.name, expected=str(entry.digest), found="other bytes")
@@ -314,7 +334,7 @@ class FromFile:
 
 
 def _store_blob(file: BundleFile, store: BlobStore, entry: Entry, place: Place, progress: Progress) -> None:
-    with files.writing(store.folder, missing=entry.size), store.incoming(entry.digest, entry.size) as incoming:
+    with files.writing(store.folder, missing=entry.size), incoming_of(store, entry) as incoming:
         progress.advance(incoming.position)
 
         def take(data: memoryview) -> None:

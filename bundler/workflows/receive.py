@@ -22,7 +22,17 @@ from bundler.site.state import read_state, write_state
 from bundler.store.blobs import BlobStore
 from bundler.support import clock, files
 from bundler.support.progress import Progress, counted
-from bundler.workflows.install import Installed, blobs_of, check_controls, check_held, fill, front_file, judge_for
+from bundler.workflows.install import (
+    Installed,
+    blobs_of,
+    check_controls,
+    check_held,
+    fill,
+    front_file,
+    incoming_of,
+    judge_for,
+    wanted_of,
+)
 from bundler.workflows.release import read_front
 
 
@@ -72,11 +82,8 @@ def ask_missing(descriptor: int, root: Path, *, keys: Sequence[PublicKey], thres
     statement = judge_for(read_state(root), root, keys, threshold, signed)[1].statement
     store = BlobStore(root)
     check_held(root, statement, store)
-    missing = [
-        (entry, store.begun(entry.digest, entry.size))
-        for entry in blobs_of(statement.entries)
-        if not store.holds(entry.digest, entry.size)
-    ]
+    wanted, _ = wanted_of(statement, store)
+    missing = [(entry, store.begun(entry.digest, entry.size)) for entry in blobs_of(wanted)]
     now = in_use(root)
     return {
         "generation": now["generation"] and {key: now[key] for key in ("generation", "release", "content")},
@@ -131,7 +138,7 @@ class FromStream:
         check_controls(self._arriving.path, statement, lambda entry: store.read(entry.digest, limit=entry.size))
 
     def _store(self, entry: Entry, owners: tuple[str, ...], store: BlobStore, progress: Progress) -> None:
-        with files.writing(store.folder, missing=entry.size), store.incoming(entry.digest, entry.size) as incoming:
+        with files.writing(store.folder, missing=entry.size), incoming_of(store, entry) as incoming:
             progress.advance(incoming.position)
 
             def take(data: memoryview) -> None:

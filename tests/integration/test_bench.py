@@ -173,3 +173,13 @@ def test_a_whole_platform_step_by_step_and_two_of_its_images_beside_the_others(t
     assert left == pytest.approx(size, abs=2 * 10**6)
     assert received >= 0.95 * size
     assert subprocess.run(["pgrep", "-f", str(work)], check=False, capture_output=True).stdout == b""  # all stopped
+
+
+def test_patches_are_measured(tmp_path: Path) -> None:
+    """On next to nothing: what is made is rebuilt, and a changed file is a small part of a layer that zlib made."""
+    require_program("zstd")
+    line = [sys.executable, "-m", "scripts.lab.bench_delta", "--work", str(tmp_path), "--layer", "4", "--model", "3"]
+    done = subprocess.run([*line, "layers", "models", "drivers"], cwd=ROOT, capture_output=True, text=True, check=True)
+    shares = {row.split("|")[1].strip(): row.split("|")[4] for row in done.stdout.splitlines() if " MB" in row}
+    assert float(shares["4 MB tar, zlib 6"].strip(" %")) < 5
+    assert float(shares["3 MB, 1 % changed"].strip(" %")) < 5

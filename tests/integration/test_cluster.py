@@ -42,7 +42,7 @@ class Cluster:
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     folder = tmp_path_factory.mktemp("site")
     with lab_of(5) as lab:
-        bundle = site_bundle(profile="lab-cluster-tests")
+        bundle = site_bundle(profile="lab-cluster-tests" if LONG else "lab-cluster")
         office = cluster_office(lab, folder / "office", bundle)
         said = office.apply("--quiet")
         print(f"\nfrom bare hosts to a cluster: {len(office.ended())} actions in {said.seconds:.0f} s")
@@ -111,6 +111,7 @@ def test_metrics_of_every_host(cluster: Cluster) -> None:
     assert {line.split()[0] for line in lines} == set(FIVE)
 
 
+@pytest.mark.long
 def test_kubernetes_own_suite(cluster: Cluster, tmp_path: Path) -> None:
     """What every cluster must do, by those who say what that is: all of it, or a sample."""
     kubeconfig = tmp_path / "kubeconfig"
