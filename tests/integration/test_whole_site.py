@@ -24,6 +24,9 @@ SERVING = ("n1", "n2")
 BUNDLE = (sys.executable, "-m", "bundler")
 
 
+pytestmark = pytest.mark.long
+
+
 @pytest.fixture(scope="module")
 def office(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Office]:
     folder = tmp_path_factory.mktemp("site")
