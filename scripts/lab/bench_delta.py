@@ -22,10 +22,9 @@ from pathlib import Path
 MB = 1_000_000
 WHEELS = """numpy 2.2.5 2.2.6, pandas 2.2.2 2.2.3, scipy 1.15.2 1.15.3, scikit-learn 1.6.0 1.6.1, cryptography 44.0.2
 44.0.3, pydantic-core 2.33.1 2.33.2, lxml 5.3.1 5.3.2, pillow 11.1.0 11.2.1, matplotlib 3.10.1 3.10.3,
-sqlalchemy 2.0.40 2.0.41,
-django 5.1.6 5.1.7, botocore 1.38.0 1.38.1, grpcio 1.71.0 1.71.2, pyarrow 19.0.0 19.0.1, aiohttp 3.11.17 3.11.18,
-ruff 0.11.8 0.11.9, uv 0.7.3 0.7.4, transformers 4.51.2 4.51.3, setuptools 80.3.1 80.4.0,
-psycopg2-binary 2.9.9 2.9.10"""
+sqlalchemy 2.0.40 2.0.41, django 5.1.6 5.1.7, botocore 1.38.0 1.38.1, grpcio 1.71.0 1.71.2, pyarrow 19.0.0
+19.0.1, aiohttp 3.11.17 3.11.18, ruff 0.11.8 0.11.9, uv 0.7.3 0.7.4, transformers 4.51.2 4.51.3, setuptools
+80.3.1 80.4.0, psycopg2-binary 2.9.9 2.9.10"""
 DEBS = """openssl libssl3 libc6 nginx-common curl libcurl4 openssh-server linux-libc-dev python3.11-minimal
 libpython3.11-stdlib systemd sudo perl-base perl-modules-5.36 libxml2 git libexpat1 bind9-libs postgresql-15
 redis-server apache2-bin php8.2-cli"""
@@ -301,10 +300,7 @@ def _floor(pair: Pair, work: Path) -> int:
 
 def table(found: list[Found]) -> str:
     lines = [
-        (
-            "| what | whole, MB | patch, MB | of the whole | floor, MB | exact "
-            "| make, s | MB/s | MB RSS | rebuild, s | MB/s | MB RSS |"
-        ),
+        "| what | whole, MB | patch, MB | share | floor, MB | exact | make, s | MB/s | RSS | rebuild, s | MB/s | RSS |",
         "|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|",
     ]
     for each in found:
