@@ -30,7 +30,7 @@ from tests.content import make_deb
 from tests.folder_host import GROUP, ME, FolderHost
 
 UNIT, BLOCKING = "sim.service", "blocking.service"
-_WORKFLOWS = ("deployment", "operate", "support_host")
+_WORKFLOWS = ("deployment", "operate", "support")
 _USERS = ("bundler.components", *(f"bundler.workflows.{name}" for name in _WORKFLOWS))
 _PACKAGES = {
     "dpkg-query": '[ ! -e "$ROOT/packages" ] || cat "$ROOT/packages"',

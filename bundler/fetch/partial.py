@@ -30,15 +30,20 @@ _WHOLE = 1 << 63
 COMMIT_SECONDS = 0.5  # so that the disk is busy from the start, and little is left for the end
 
 
+def refuse_folder(out: Path) -> None:
+    """Raises CannotWrite when it is one."""
+    with files.writing(out):
+        if out.is_dir():
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+
+
 class Partial:
     """The file under construction; `size` is that of the finished bundle, `blobs` the number of slots; `volume` is the
     size of a slice, where it becomes several files."""
 
     def __init__(self, out: Path, *, plan: Digest, size: int, blobs: int, volume: int | None = None) -> None:
         self.out, self.size = out, size
-        with files.writing(out):
-            if out.is_dir():
-                raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        refuse_folder(out)
         self.parts = Parts(out, size, volume)
         self.path = self.parts.path
         self.journal = out.with_name(f"{out.name}.partial.journal")

@@ -12,7 +12,7 @@ from bundler.archive.form import BOOTSTRAP, STATEMENT, signature_name
 from bundler.errors import DoubledKey, Incomplete
 from bundler.fetch.bases import bundles_among, read_known
 from bundler.fetch.bootstrap import digest_of, write_known
-from bundler.fetch.partial import Partial
+from bundler.fetch.partial import Partial, refuse_folder
 from bundler.fetch.pool import fetch_all
 from bundler.fetch.tasks import slots_of, tasks_of
 from bundler.fetch.volumes import volumes_beside
@@ -62,6 +62,7 @@ def create(
 
     A lock that comes up short is refused before anything large is fetched (Incomplete).
     """
+    refuse_folder(out)
     lock = read_lock(lock_path)
     prove_before(lock, progress)
     refuse_doubled([key.public for key in keys], where="--key")

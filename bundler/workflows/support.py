@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import bundler
+from bundler.components import components
 from bundler.errors import BundleError
 from bundler.hosts.base import Host, Script
 from bundler.hosts.connect import connect
@@ -24,6 +25,7 @@ from bundler.plan.show import findings_json
 from bundler.secrets.redact import Redactor
 from bundler.secrets.unlock import KeyFile, Passphrase, Unlock
 from bundler.steps.facts import FileFact
+from bundler.steps.step import Component
 from bundler.support import clock, parallel
 from bundler.support.files import read_end, read_text, write_file
 from bundler.workflows.deployment import (
@@ -62,10 +64,12 @@ class Collected:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Known:
-    """What the release says about hosts: its packages, and the secret files of each host."""
+    """What the release says about hosts: its packages, and the secret files of each host; and what the site is to
+    run, which may be anything while no release says it."""
 
     packages: tuple[str, ...] = ()
     secret_files: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    components: Sequence[Component] = ()
 
 
 class _Archive:
@@ -112,7 +116,7 @@ def collect(request: Request, output: Path, *, since: str = "") -> Collected:
     request = _learning(request, redactor)
     request.state.mkdir(mode=0o700, exist_ok=True)
     archive = _Archive(redactor)
-    known = _Known()
+    known = _Known(components=components())
     wanted = [host for host in site.hosts if not request.limit or host.name in request.limit]
     with connect(site, state=request.state, password=request.password) as hosts:
         # Before anything is cleaned: what sudo asks for at the first contact must be gone from everything.
@@ -188,7 +192,7 @@ def _site(archive: _Archive, deployed: Deployment, request: Request) -> _Known:
         for name, asked in steps_asked(deployed, hosts).items()
     }
     packages = sorted({deb.package for deb in deployed.goal.lock.debs})
-    return _Known(packages=tuple(packages), secret_files=secret_files)
+    return _Known(packages=tuple(packages), secret_files=secret_files, components=deployed.goal.components)
 
 
 def _about(deployed: Deployment) -> dict[str, Any]:
@@ -223,7 +227,7 @@ def _hosts(
 
     def ask(host: SiteHost) -> None:
         secret_files = known.secret_files.get(host.name, ())
-        sections = sections_of(host, since=since, packages=known.packages, secret_files=secret_files)
+        sections = sections_of(host, known.components, since=since, packages=known.packages, secret_files=secret_files)
         told[host.name] = tell(hosts[host.name], sections)
 
     failed = {host.name: error for host, error in parallel.each(wanted, ask, jobs=len(wanted))}

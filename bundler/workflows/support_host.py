@@ -7,10 +7,10 @@ import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from bundler.components import components
 from bundler.errors import HostLost
 from bundler.hosts.base import Host, Script
 from bundler.model.site import SiteHost
+from bundler.steps.step import Component
 from bundler.workflows.operate import journal_of
 
 _SECONDS = 10  # for one answer
@@ -49,9 +49,11 @@ _SYSTEM = {
 _HASHED = """[ ! -e "$f" ] || { stat -c '%a %U:%G %s bytes  %n' -- "$f"; sha256sum < "$f"; }"""
 
 
-def sections_of(host: SiteHost, *, since: str, packages: Sequence[str], secret_files: Sequence[str]) -> list[Section]:
+def sections_of(
+    host: SiteHost, parts: Sequence[Component], *, since: str, packages: Sequence[str], secret_files: Sequence[str]
+) -> list[Section]:
     """`packages` are those of the release; of `secret_files` only what they are is told, never what is in them."""
-    here = [part for part in components() if any(step.on(host) for step in part.steps)]
+    here = [part for part in parts if any(step.on(host) for step in part.steps)]
     units = [unit for part in here for unit in part.units]
     named = " ".join(map(shlex.quote, packages))
     versions = f"dpkg-query -W -f '${{Package}} ${{Version}} ${{db:Status-Abbrev}}\\n' {named} 2>/dev/null || :"

@@ -254,6 +254,7 @@ WRONG: dict[str, tuple[tuple[str, ...], int]] = {
     ),
     "a folder to write to": (("create", "--lock", "campaign.lock", "--key", "release.key", "-o", "manifests"), 52),
     "here to write to": (("create", "--lock", "campaign.lock", "--key", "release.key", "-o", "."), 52),
+    "a delta here": (("create", "--lock", "campaign.lock", "--delta-from", "good.bundle", "-o", "."), 52),
     "a folder that is not there": (("create", "--lock", "campaign.lock", "--key", "release.key", "-o", "a/b/c"), 52),
     "a folder to read": (("verify", "manifests", "--trust", "release.pub"), 12),
     "no trust": (("verify", "good.bundle"), 2),

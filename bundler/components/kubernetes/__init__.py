@@ -30,7 +30,7 @@ from bundler.components.kubernetes.kubeadm import (
 )
 from bundler.components.kubernetes.node_check import KUBELET, looked_after
 from bundler.components.kubernetes.node_check import UNIT as CHECK_UNIT
-from bundler.components.kubernetes.nodes import NODE, Member
+from bundler.components.kubernetes.nodes import NODE, Leaving, Member
 from bundler.components.kubernetes.pki import API_VIP, CONTROL_PLANE, NODES, control_planes, kubelet_leaf, shared_files
 from bundler.components.kubernetes.prefetch import CHECK as PREFETCH_CHECK
 from bundler.components.kubernetes.prefetch import Fetched, prefetched
@@ -155,6 +155,7 @@ def _member(goal: Goal, host: SiteHost) -> Sequence[Resource]:
         Member(goal=goal, host=host),
         Certificates(goal=goal, host=host),
         *window.after(),
+        Leaving(goal=goal, host=host),
     )
 
 

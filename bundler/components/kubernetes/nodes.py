@@ -154,6 +154,23 @@ kubeadm join --config {JOIN_CONFIG} {ignored(self.goal, have)} || exit 1
 """
 
     def unwanted(self, facts: HostFacts, *, purge: bool) -> Iterator[Action]:
+        yield from ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Leaving:
+    """The last of a host's resources, and so the first to go: its pods end well only while its kubelet runs."""
+
+    goal: Goal = field(repr=False)
+    host: SiteHost
+
+    def asks(self) -> tuple[Fact[Any], ...]:
+        return (NODE,)
+
+    def wanted(self, facts: HostFacts) -> Iterator[Action]:
+        yield from ()
+
+    def unwanted(self, facts: HostFacts, *, purge: bool) -> Iterator[Action]:
         have = facts[NODE]
         if purge and (have.joined or have.begun):
             # The others go on without it, when it is not the cluster as a whole that goes.

@@ -3,8 +3,11 @@
 from collections.abc import Iterator, Sequence
 from ipaddress import ip_address
 from itertools import chain, combinations, islice
+from typing import Any
 
 from bundler.components.kubernetes.kubeadm import minor_of
+from bundler.components.kubernetes.nodes import NODE
+from bundler.components.kubernetes.pki import CONTROL_PLANE
 from bundler.components.kubernetes.preflight_hosts import host_fact
 from bundler.components.kubernetes.runtime import version_of
 from bundler.components.kubernetes.settings import settings_of as kubernetes_settings
@@ -13,7 +16,7 @@ from bundler.components.machine.network import holders_script, own_macs
 from bundler.components.metallb.settings import NAME, MetallbSettings, Pool, Range, ranges_of
 from bundler.errors import FactUnknown
 from bundler.model.site import SITE_ROLE, Address, SiteHost
-from bundler.steps.facts import Ask, Facts
+from bundler.steps.facts import Ask, Fact, Facts
 from bundler.steps.step import Check, Finding, Goal
 
 _REFUSES_PEERS, _PEERS_AGAIN = 36, (0, 16)  # Kubernetes 1.N; MetalLB
@@ -113,16 +116,25 @@ def holders(goal: Goal) -> Ask[Said]:
     return goal.once("metallb/holders", make)
 
 
+def _asks_holders(goal: Goal, host: SiteHost) -> Iterator[Fact[Any]]:
+    if host.has(SITE_ROLE):
+        yield holders(goal)
+    if host.has(CONTROL_PLANE):
+        yield NODE
+
+
 def _judge_holders(goal: Goal, hosts: Sequence[SiteHost], facts: Facts) -> Iterator[Finding]:
+    """Where a cluster of ours serves, it may be the speaker of a host that leaves it now, or has just left."""
     ours, seen = own_macs(facts), set()
+    serves = any(facts.of(host.name)[NODE].joined for host in hosts if host.has(CONTROL_PLANE))
     for host in hosts:
-        for line in facts.of(host.name)[holders(goal)].all("vip"):
+        for line in facts.of(host.name)[holders(goal)].all("vip") if host.has(SITE_ROLE) else ():
             address, mac = line.split(" ")
             if mac not in ours and address not in seen:
                 seen.add(address)
                 found = f"somebody has {address}, which is in a pool of MetalLB: {mac} answers for it"
                 fix = "Find that machine and take the address from it, or leave it out of components.metallb.pools."
-                yield Finding(host=host.name, check=_HOLDERS, found=found, fix=fix)
+                yield Finding(host=host.name, check=_HOLDERS, found=found, fix=fix, warning=serves)
 
 
 def has_address(goal: Goal, address: Address) -> bool:
@@ -133,5 +145,5 @@ def has_address(goal: Goal, address: Address) -> bool:
 _SITE, _HOLDERS = "metallb: the site", "metallb: pools"
 CHECKS = (
     Check(name=_SITE, asks=lambda goal, host: (host_fact(goal),), judge=_judge_site, roles=("control-plane", "worker")),
-    Check(name=_HOLDERS, asks=lambda goal, host: (holders(goal),), judge=_judge_holders, roles=(SITE_ROLE,)),
+    Check(name=_HOLDERS, asks=_asks_holders, judge=_judge_holders, roles=(SITE_ROLE, CONTROL_PLANE)),
 )

@@ -208,9 +208,10 @@ def test_a_host_that_lies_about_sizes_is_not_believed() -> None:
 
 
 def test_every_unit_of_a_hosts_components_is_asked_for(site: SimulatedSite) -> None:
+    from bundler.components import components
     from bundler.workflows.site import check_site
 
     host = check_site(Path("site.yaml")).host("n2")
-    names = [section.name for section in sections_of(host, since="", packages=(), secret_files=())]
+    names = [section.name for section in sections_of(host, components(), since="", packages=(), secret_files=())]
     assert len(names) == len(set(names))
     assert [name for name in names if name.startswith("journal/")] == [f"journal/{UNIT}.txt"]

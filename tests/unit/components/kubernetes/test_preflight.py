@@ -277,8 +277,11 @@ def test_addresses_of_pools_that_somebody_has(plain: Goal) -> None:
     assert ask.script.count("\nv ") == 64, "not a whole subnet"
     ours = Said.read("nic eth0 1500 UP 02:00:00:00:00:01")
     heard = Said.read("vip 10.78.2.3 02:00:00:00:00:01\nvip 10.78.2.4 02:00:00:00:00:99")
-    (found,) = POOLS[1].judge(goal, goal.site.hosts[:1], Facts({"n1": {ask: heard, IDENTITY: ours}}))
-    assert "somebody has 10.78.2.4" in found.found
+    for node, warning in ((BARE, False), (JOINED, True)):  # a cluster that serves may be who answers
+        facts = Facts({"n1": {ask: heard, IDENTITY: ours, NODE: node}})
+        (found,) = POOLS[1].judge(goal, goal.site.hosts[:1], facts)
+        assert "somebody has 10.78.2.4" in found.found
+        assert found.warning is warning
 
 
 def test_questions_are_shell(plain: Goal) -> None:
