@@ -124,6 +124,8 @@ def build_go(go: Recipe, architecture: str, target: Path) -> None:
     for name, copy in go.get("copies", {}).items():
         shutil.copyfile(Path(module(copy["module"], go["require"][copy["module"]])["Dir"], copy["path"]), target / name)
         (target / name).chmod(0o755)
+    for name in go.get("setuid", []):
+        (target / name).chmod(0o4755)
 
 
 # --- what is not Go

@@ -3,6 +3,7 @@
 import gzip
 import hashlib
 import io
+import stat
 import tarfile
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
@@ -55,5 +56,6 @@ def add(tar: tarfile.TarFile, name: str, content: Path | bytes | None) -> None:
     else:
         found = content.stat()
         entry.size, entry.mode = found.st_size, 0o755 if found.st_mode & 0o111 else 0o644
+        entry.mode |= found.st_mode & stat.S_ISUID
         with content.open("rb") as stream:
             tar.addfile(entry, stream)

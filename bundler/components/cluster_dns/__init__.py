@@ -6,7 +6,7 @@ from typing import Any
 from bundler.components.kubernetes.charts import chart_step
 from bundler.components.kubernetes.kubeadm import DNS_CACHE, cluster_dns
 from bundler.components.kubernetes.kubeadm import DNS_CACHE_UNIT as ADDRESS_UNIT
-from bundler.components.kubernetes.pki import NODES, WORKER
+from bundler.components.kubernetes.pki import NODES
 from bundler.components.kubernetes.settings import settings_of
 from bundler.model.site import SITE_ROLE, SiteHost
 from bundler.steps.render import render
@@ -20,6 +20,7 @@ _NODES_A_REPLICA = 16
 def _values(goal: Goal) -> Mapping[str, Mapping[str, Any]]:
     site, settings = goal.site, settings_of(goal)
     nodes = sum(host.is_among(NODES) for host in site.hosts)
+    replicas = max(2, -(-nodes // _NODES_A_REPLICA))
     return {
         NAME: {
             "cluster": {
@@ -31,9 +32,8 @@ def _values(goal: Goal) -> Mapping[str, Mapping[str, Any]]:
                 "zones": [site.domain, *(str(network.subnet) for network in site.networks)],
                 "resolvers": [str(host.address) for host in site.with_role(SITE_ROLE)],
             },
-            "replicas": max(2, -(-nodes // _NODES_A_REPLICA)),
-            # Pods' names are there while no control plane is, where enough other hosts take pods.
-            "controlPlanes": len(site.with_role(WORKER)) < 2,
+            "replicas": replicas,
+            "antiAffinity": "required" if nodes >= replicas else "preferred",
             "cache": {"enabled": settings.node_dns, "addresses": [DNS_CACHE]},
         }
     }

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from bundler.components.kubernetes.charts import chart_step
-from bundler.components.kubernetes.pki import NODES
+from bundler.components.kubernetes.pki import NODES, WORKER
 from bundler.components.metallb.preflight import has_address
 from bundler.model.site import SiteHost
 from bundler.steps.facts import Facts
@@ -12,6 +12,7 @@ from bundler.steps.step import Check, Component, Finding, Goal
 
 NAME = "haproxy-ingress"
 _VIP = "ingress"  # of the site's virtual addresses
+_REPLICAS = 2  # bear the loss of a host
 _CHECK = "haproxy-ingress: its address"
 
 
@@ -24,7 +25,14 @@ def _judge(goal: Goal, hosts: Sequence[SiteHost], facts: Facts) -> Iterator[Find
 
 def _values(goal: Goal) -> Mapping[str, Mapping[str, Any]]:
     vip = goal.site.vips.get(_VIP)
-    return {"ingress": {"service": {"address": str(vip)}}} if vip else {}
+    apart = len(goal.site.with_role(WORKER)) >= _REPLICAS
+    return {
+        "ingress": {
+            "antiAffinity": "required" if apart else "preferred",
+            "replicas": _REPLICAS,
+            **({"service": {"address": str(vip)}} if vip else {}),
+        }
+    }
 
 
 COMPONENT = Component(

@@ -11,7 +11,7 @@ from typing import Any
 
 from bundler.components.kubernetes.etcd import CLIENT, CLIENT_PORT
 from bundler.components.kubernetes.kubeadm import SITE_LABEL
-from bundler.components.kubernetes.nodes import NODE, Node
+from bundler.components.kubernetes.nodes import NODE, Node, sent_away
 from bundler.components.kubernetes.pki import NODES, control_planes
 from bundler.components.kubernetes.releases import ADMIN
 from bundler.components.kubernetes.restore import STATE_FACT
@@ -203,7 +203,8 @@ def _remove(name: str) -> str:
     return f"""{_KUBECTL}[ -n "$(k get node {name} --ignore-not-found -o name)" ] || exit 0
 k cordon {name} || exit 1
 if [ "$(k get node {name} -o 'jsonpath={ready}')" = True ]; then
-  kubectl --kubeconfig {ADMIN} drain {name} --ignore-daemonsets --delete-emptydir-data --timeout={_DRAIN}s || exit 1
+  {sent_away(name)}  kubectl --kubeconfig {ADMIN} drain {name} \\
+    --ignore-daemonsets --delete-emptydir-data --timeout={_DRAIN}s || exit 1
 fi
 k delete node {name} --ignore-not-found --timeout=60s
 """

@@ -6,7 +6,8 @@ from typing import Any
 
 from bundler.components.kubernetes.etcd import beginning
 from bundler.components.kubernetes.kubeadm import JOIN_CONFIG, JOINING, cluster_text, control_settings
-from bundler.components.kubernetes.pki import administering, control_planes, joining
+from bundler.components.kubernetes.pki import CONTROL_PLANE, WORKER, administering, control_planes, joining
+from bundler.components.kubernetes.releases import ADMIN
 from bundler.components.kubernetes.runtime import BIN
 from bundler.components.kubernetes.settings import settings_of
 from bundler.errors import FactUnknown
@@ -36,6 +37,9 @@ kubeadm reset --force --cleanup-tmp-dir || exit 1
 rm -rf /etc/cni/net.d /etc/kubernetes/manifests
 """
 _FIRST = "/run/bundle/init.yaml"
+# A host that has it is chosen for no Service's outer address; kubeadm gives it to all control planes.
+_UNCHOSEN = "node.kubernetes.io/exclude-from-external-load-balancers"
+_ELSEWHERE = 3  # seconds until another host has said that it has the address
 _CGROUP_V1 = ("SystemVerification",)  # which refuses nothing else that the site's own preflight lets pass
 
 
@@ -92,6 +96,18 @@ def known(facts: HostFacts, name: str) -> Node | None:
         return None
 
 
+def sent_away(name: str) -> str:
+    """sh text, with kubectl as `k`: outer addresses of Services go to other hosts while this one still serves them. A
+    drain alone takes the pods first, and then the address."""
+    return f"if k label node {name} {_UNCHOSEN}=bundle >/dev/null 2>&1; then sleep {_ELSEWHERE}; fi\n"
+
+
+def welcome(name: str) -> str:
+    """sh text, with kubectl as `k`: they may come back, where it was us who sent them away."""
+    have = "{.metadata.labels." + _UNCHOSEN.replace(".", "\\.") + "}"
+    return f"""[ "$(k get node {name} -o 'jsonpath={have}')" != bundle ] || k label node {name} {_UNCHOSEN}-"""
+
+
 def ignored(goal: Goal, have: Node, *more: str) -> str:
     """The argument by which kubeadm goes on where its checks would stop it."""
     names = (*(_BEGUN if have.begun else ()), *(_CGROUP_V1 if settings_of(goal).cgroup_v1 else ()), *more)
@@ -132,8 +148,14 @@ class Member:
         return f"""umask 077; mkdir -p /run/bundle && cat > {_FIRST} || exit 1
 {beginning(self.goal, self.host)}kubeadm init --config {_FIRST} {ignored(self.goal, have, _DATA)} || exit 1
 rm -f {_FIRST}
-{self._made()}{_JOINED}
+{self._chosen()}{self._made()}{_JOINED}
 """
+
+    def _chosen(self) -> str:
+        """Of a control plane that is a worker too: it may have outer addresses of Services."""
+        if not (self.host.has(CONTROL_PLANE) and self.host.has(WORKER)):
+            return ""
+        return f"kubectl --kubeconfig {ADMIN} label node {self.host.name} {_UNCHOSEN}- || exit 1\n"
 
     def _made(self) -> str:
         return f"mkdir -p {STATE} && printf '%s\\n' {control_settings(self.goal)} > {STATE}/control || exit 1\n"
@@ -150,7 +172,7 @@ rm -f {_FIRST}
         return f"""umask 077; mkdir -p /run/bundle && cat > {JOINING} || exit 1
 trap 'rm -f {JOINING}' EXIT
 kubeadm join --config {JOIN_CONFIG} {ignored(self.goal, have)} || exit 1
-{self._made() if serves else ""}{_JOINED}
+{self._chosen()}{self._made() if serves else ""}{_JOINED}
 """
 
     def unwanted(self, facts: HostFacts, *, purge: bool) -> Iterator[Action]:
@@ -188,7 +210,7 @@ class Leaving:
 trap 'rm -f {_ADMIN}' EXIT
 k() {{ kubectl --kubeconfig {_ADMIN} "$@"; }}
 if [ -n "$(k --request-timeout=30s get node {name} -o name 2>/dev/null)" ]; then
-  k drain {name} --ignore-daemonsets --delete-emptydir-data --timeout={_DRAIN}s || exit 1
+  {sent_away(name)}  k drain {name} --ignore-daemonsets --delete-emptydir-data --timeout={_DRAIN}s || exit 1
 fi
 {_RESET}k --request-timeout=60s delete node {name} --ignore-not-found || :
 """

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 from bundler.components.kubernetes.node_check import KUBELET
-from bundler.components.kubernetes.nodes import KEPT, NODE, STATE, Node, ignored
+from bundler.components.kubernetes.nodes import KEPT, NODE, STATE, Node, ignored, sent_away, welcome
 from bundler.components.kubernetes.pki import administering
 from bundler.components.kubernetes.runtime import BIN, CNI, RUNTIME_UNIT, version_of
 from bundler.components.store.programs import Programs
@@ -137,7 +137,10 @@ is_ready() {{
     sleep 2
   done
 }}
-takes_pods() {{ [ ! -f {STATE}/drained ] || {{ k uncordon {name} && rm -f {STATE}/drained; }}; }}"""
+takes_pods() {{
+  [ -f {STATE}/drained ] || return 0
+  k uncordon {name} && {{ {welcome(name)}; }} && rm -f {STATE}/drained
+}}"""
 
 
 def _guarded(text: str, back: str) -> str:
@@ -180,8 +183,9 @@ trap 'rm -f {_ADMIN}' EXIT
 k() {{ kubectl --kubeconfig {_ADMIN} --request-timeout=30s "$@"; }}
 said=$(k get node {name} -o 'jsonpath={{.spec.unschedulable}}') || exit 1
 [ -n "$said" ] || {{ : > {STATE}/drained; sync {STATE}/drained; }}
+if [ -f {STATE}/drained ]; then {sent_away(name)}fi
 k drain {name} --ignore-daemonsets --delete-emptydir-data --timeout={_DRAIN}s && exit 0
-if [ -f {STATE}/drained ]; then k uncordon {name} && rm -f {STATE}/drained; fi
+if [ -f {STATE}/drained ]; then k uncordon {name} && {{ {welcome(name)}; }} && rm -f {STATE}/drained; fi
 echo "Its pods could not all go elsewhere within {_DRAIN} s, so nothing was changed on it." >&2
 exit 1
 """

@@ -188,6 +188,9 @@ def test_they_keep_apart() -> None:
         rolling = deployment["strategy"]["rollingUpdate"]
         assert rolling == {"maxSurge": surge, "maxUnavailable": 1 - surge}
         pod = deployment["template"]["spec"]
+        (preferred,) = pod["affinity"]["nodeAffinity"]["preferredDuringSchedulingIgnoredDuringExecution"]
+        control_plane = {"key": "node-role.kubernetes.io/control-plane", "operator": "DoesNotExist"}
+        assert preferred["preference"]["matchExpressions"] == [control_plane]
         assert list(pod["affinity"]["podAntiAffinity"]) == [f"{mode}DuringSchedulingIgnoredDuringExecution"]
         assert [each["topologyKey"] for each in pod["topologySpreadConstraints"]] == [
             "kubernetes.io/hostname",
@@ -196,8 +199,6 @@ def test_they_keep_apart() -> None:
         assert {"key": "node-role.kubernetes.io/control-plane", "operator": "Exists", "effect": "NoSchedule"} in (
             pod["tolerations"]
         )
-    workers = made({"controlPlanes": False}).one("Deployment", "cluster-dns")["spec"]["template"]["spec"]
-    assert not [each for each in workers["tolerations"] if "control-plane" in each["key"]]
     chosen = made({"nodeSelector": {"role": "dns"}}).one("Deployment", "cluster-dns")["spec"]["template"]["spec"]
     assert chosen["nodeSelector"] == {"role": "dns", "kubernetes.io/os": "linux"}
 

@@ -32,6 +32,17 @@ def test_two_of_them_behind_an_address_of_the_site() -> None:
     assert "annotations" not in made({}).one("Service", "haproxy-ingress")["metadata"]
 
 
+def test_they_keep_apart_where_there_is_room() -> None:
+    for mode, surge in (("preferred", 1), ("required", 0)):
+        deployment = made({"antiAffinity": mode}).one("Deployment", "haproxy-ingress")["spec"]
+        assert deployment["strategy"]["rollingUpdate"] == {"maxSurge": surge, "maxUnavailable": 1 - surge}
+        pod = deployment["template"]["spec"]
+        assert list(pod["affinity"]["podAntiAffinity"]) == [f"{mode}DuringSchedulingIgnoredDuringExecution"]
+        assert {each["tolerationSeconds"] for each in pod["tolerations"]} == {30}
+    with pytest.raises(NotRendered, match="preferred or required"):
+        made({"antiAffinity": "maybe"})
+
+
 def test_one_on_each_of_some_nodes() -> None:
     objects = made({"kind": "daemonset", "hostNetwork": True, "nodeSelector": {"edge": "yes"}})
     pod = objects.one("DaemonSet", "haproxy-ingress")["spec"]["template"]["spec"]

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
-from bundler.components import cluster_dns, components, flannel, settings_parsers
+from bundler.components import cluster_dns, components, flannel, haproxy_ingress, settings_parsers
 from bundler.components.kubernetes import COMPONENT
 from bundler.components.kubernetes.away import AWAY, Away
 from bundler.components.kubernetes.charts import Pruned, Release, speaks
@@ -325,11 +325,14 @@ def test_charts_are_applied_on_one_control_plane_that_answers(goal: Goal, said: 
     assert [name for name in said if speaks(goal, facts.of(name))] == [expected]
 
 
-@pytest.mark.parametrize(("roles", "allowed"), [("[control-plane, worker]", False), ("[control-plane]", True)])
-def test_names_need_no_control_plane_where_two_hosts_take_pods(goal: Goal, roles: str, allowed: bool) -> None:
-    site = SITE.replace("roles: [control-plane, worker]", f"roles: {roles}")
-    values = cluster_dns._values(goal_with(goal, site=site))
-    assert values["cluster-dns"]["controlPlanes"] == allowed
+@pytest.mark.parametrize(
+    ("roles", "names", "entry"),
+    [("[control-plane, worker]", "required", "required"), ("[control-plane]", "required", "preferred")],
+)
+def test_where_there_are_hosts_enough_one_loss_takes_one_of_two(goal: Goal, roles: str, names: str, entry: str) -> None:
+    goal = goal_with(goal, site=SITE.replace("roles: [control-plane, worker]", f"roles: {roles}"))
+    assert cluster_dns._values(goal)["cluster-dns"]["antiAffinity"] == names
+    assert haproxy_ingress._values(goal)["ingress"]["antiAffinity"] == entry
 
 
 def test_values_are_merged_as_helm_does() -> None:
