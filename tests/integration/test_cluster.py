@@ -14,15 +14,21 @@ import pytest
 
 from bundler.model.lock import Lock
 from bundler.model.lock_parser import parse_lock
+from tests import clusters
 from tests.campaign_site import Office, outward
+from tests.cluster_faults import PROCESSES
+from tests.cluster_load import running_load
 from tests.clusters import ADMIN, FIVE, cluster_office
 from tests.conformance import conformance, quick, ran
 from tests.conftest import LONG
+from tests.load_figures import table
 from tests.nodes import Lab, lab_of, site_bundle
 from tests.waiting import eventually
 
-# Of the conformance specs, what CI runs: the same ones each time.
+# Of the conformance specs, what runs without --long: the same ones each time. And of what may die.
 SAMPLE, SEED = 12, 1363
+DIE = ("kube-apiserver where the address is", "etcd that leads", "coredns")
+BOUND = 240  # seconds: no interruption is as long, unless something is broken
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,7 +48,7 @@ class Cluster:
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     folder = tmp_path_factory.mktemp("site")
     with lab_of(5) as lab:
-        bundle = site_bundle(profile="lab-cluster-tests" if LONG else "lab-cluster")
+        bundle = site_bundle(profile="lab-cluster-tests")
         office = cluster_office(lab, folder / "office", bundle)
         said = office.apply("--quiet")
         print(f"\nfrom bare hosts to a cluster: {len(office.ended())} actions in {said.seconds:.0f} s")
@@ -111,7 +117,6 @@ def test_metrics_of_every_host(cluster: Cluster) -> None:
     assert {line.split()[0] for line in lines} == set(FIVE)
 
 
-@pytest.mark.long
 def test_kubernetes_own_suite(cluster: Cluster, tmp_path: Path) -> None:
     """What every cluster must do, by those who say what that is: all of it, or a sample."""
     kubeconfig = tmp_path / "kubeconfig"
@@ -121,6 +126,22 @@ def test_kubernetes_own_suite(cluster: Cluster, tmp_path: Path) -> None:
     wanted = names if LONG else random.Random(SEED).sample(quick(names), SAMPLE)
     ends = ran(kubeconfig, wanted, tmp_path / "suite", ways=3 if LONG else 2, limit=7200 if LONG else 600)
     assert {name: end for name, end in ends.items() if end != "passed"} == {}
+
+
+def test_processes_die_while_clients_ask(cluster: Cluster) -> None:
+    """A few of those of test_cluster_faults, once each."""
+    struck = clusters.Cluster(lab=cluster.lab)
+    struck.await_well()
+    with running_load(cluster.lab, inside=struck.workers) as load:
+        for fault in (each for each in PROCESSES if each.name in DIE):
+            with load.period(f"kill -9 {fault.name}") as period:
+                fault.strike(struck, 0)
+                load.settle()
+            print(f"\n{table(load.periods[-1:])}")
+            for each in period.figures:
+                assert each.interruption < BOUND, each
+            struck.await_well()
+        assert load.lost() == [], "acknowledged writes"
 
 
 def test_nothing_has_asked_the_outside(cluster: Cluster) -> None:

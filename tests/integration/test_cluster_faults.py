@@ -5,7 +5,6 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -13,18 +12,15 @@ from tests.cluster_faults import HOSTS, PROCESSES, Fault, Loss
 from tests.cluster_load import CACHE, HERE, SERVICE, Load, running_load
 from tests.cluster_names import measured
 from tests.clusters import Cluster, cluster_office
-from tests.conftest import LONG
 from tests.dnsload import NOERROR
 from tests.load_figures import Figures, table
 from tests.nodes import lab_of, site_bundle
 
 pytestmark = pytest.mark.long
-TIMES = 3 if LONG else 1  # each process is killed so often
+TIMES = 3  # each process is killed so often
 AWAY = 45  # seconds until a host that lost its power gets it back: longer than the cluster waits for it
-DOWN = 300 if LONG else 60  # seconds without any control plane
-RATES = (250, 500, 1000, 2000, 4000, 8000, 16000) if LONG else (250,)  # questions a second
-# The others are for --long.
-SAMPLE = ("etcd that leads", "coredns", "kube-apiserver where the address is")
+DOWN = 300  # seconds without any control plane
+RATES = (250, 500, 1000, 2000, 4000, 8000, 16000)  # questions a second
 APART = ("service", "ingress", "cluster-ip", "dns-cache-known", "dns-cache-new", "dns-service-known", "dns-service-new")
 BOUND = 240  # seconds: no interruption is as long, unless something is broken
 
@@ -74,12 +70,7 @@ def test_names_per_second(cluster: Cluster) -> None:
                     break
 
 
-def each_process() -> list[Any]:
-    marks = {fault.name: () if fault.name in SAMPLE else (pytest.mark.long,) for fault in PROCESSES}
-    return [pytest.param(fault, id=fault.name, marks=marks[fault.name]) for fault in PROCESSES]
-
-
-@pytest.mark.parametrize("fault", each_process())
+@pytest.mark.parametrize("fault", PROCESSES, ids=lambda fault: fault.name)
 def test_a_process_dies(struck: Struck, fault: Fault) -> None:
     for number in range(TIMES):
         struck.cluster.await_well()
@@ -89,7 +80,6 @@ def test_a_process_dies(struck: Struck, fault: Fault) -> None:
         struck.judge(period.figures)
 
 
-@pytest.mark.long
 @pytest.mark.parametrize("loss", HOSTS, ids=lambda loss: loss.name)
 def test_a_host_loses_its_power(struck: Struck, loss: Loss) -> None:
     cluster, load = struck.cluster, struck.load

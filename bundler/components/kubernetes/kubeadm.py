@@ -27,7 +27,7 @@ EXEMPT = ("kube-system", "kube-flannel", "metallb-system", "ingress")
 SITE_LABEL = "bundle-site"  # a node's label: the site that made it
 _LOGS = "/var/log/kubernetes"
 _GRACE, _PERIOD, _TOLERATION = 16, 2, 5  # seconds: until a silent host counts as dead, between looks, until pods leave
-_RESTARTS = "20s"  # at most, between two starts of what ends again and again
+_RESTARTS = "5s"  # at most, between two starts of what ends again and again
 EVICTED_BELOW = 5  # GiB free: then pods go
 _AUTHORITY = f"{PKI}/ca.crt"
 
