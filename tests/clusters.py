@@ -4,6 +4,7 @@ import json
 import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,19 @@ def cluster_office(lab: Lab, folder: Path, bundle: SiteBundle, roles: Mapping[st
     components = f"{SHARED_KERNEL.removesuffix('}')}, {NESTED}, {pools}}}"
     office.write_site(roles=roles, components=components, more=f"vips: {{api: {subnet}.100}}")
     return office
+
+
+def time_table(office: Office, since: int = 0) -> str:
+    """When each step began and ended, in seconds from the first on, and with how many actions on how many hosts."""
+    events = office.journal()[since:]
+    first = min(datetime.fromisoformat(each["at"]) for each in events)
+    lines = []
+    for step in dict.fromkeys(each["step"] for each in events if "step" in each):
+        its = [each for each in events if each.get("step") == step]
+        times = [(datetime.fromisoformat(each["at"]) - first).total_seconds() for each in its]
+        actions, hosts = sum(each["event"] == "end" for each in its), len({each["host"] for each in its})
+        lines.append(f"{min(times):6.1f} to {max(times):6.1f} s  {step}: {actions} actions on {hosts} hosts")
+    return "\n".join(lines)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -18,7 +18,7 @@ from tests import clusters
 from tests.campaign_site import Office, outward
 from tests.cluster_faults import PROCESSES
 from tests.cluster_load import running_load
-from tests.clusters import ADMIN, FIVE, cluster_office
+from tests.clusters import ADMIN, FIVE, cluster_office, time_table
 from tests.conformance import conformance, quick, ran
 from tests.conftest import LONG
 from tests.load_figures import table
@@ -51,7 +51,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
         bundle = site_bundle(profile="lab-cluster-tests")
         office = cluster_office(lab, folder / "office", bundle)
         said = office.apply("--quiet")
-        print(f"\nfrom bare hosts to a cluster: {len(office.ended())} actions in {said.seconds:.0f} s")
+        print(f"\nfrom bare hosts to a cluster: {len(office.ended())} actions in {said.seconds:.0f} s\n{time_table(office)}")
         lock = bundle.path.with_name("site.lock")
         yield Cluster(lab=lab, office=office, lock=parse_lock(lock.read_text(), file=str(lock)))
 
