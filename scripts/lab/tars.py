@@ -11,7 +11,8 @@ from typing import Any, BinaryIO, cast
 
 from scripts.lab.common import CHUNK
 
-Members = Mapping[PurePosixPath, Path | bytes]
+# A path that is none of this machine (Path) is what a symbolic link says.
+Members = Mapping[PurePosixPath, Path | PurePosixPath | bytes]
 
 
 def write_tar(target: Path, members: Members) -> str:
@@ -40,8 +41,8 @@ class Hashing:
         return f"sha256:{self._hasher.hexdigest()}"
 
 
-def add(tar: tarfile.TarFile, name: str, content: Path | bytes | None) -> None:
-    """Add a folder (None), a program's bytes, or what is on disk."""
+def add(tar: tarfile.TarFile, name: str, content: Path | PurePosixPath | bytes | None) -> None:
+    """Add a folder (None), a program's bytes, a link, or what is on disk."""
     entry = tarfile.TarInfo(name)
     entry.mode = 0o755
     if content is None:
@@ -50,8 +51,9 @@ def add(tar: tarfile.TarFile, name: str, content: Path | bytes | None) -> None:
     elif isinstance(content, bytes):
         entry.size = len(content)
         tar.addfile(entry, io.BytesIO(content))
-    elif content.is_symlink():
-        entry.type, entry.linkname, entry.mode = tarfile.SYMTYPE, str(content.readlink()), 0o777
+    elif not isinstance(content, Path) or content.is_symlink():
+        leads = content.readlink() if isinstance(content, Path) else content
+        entry.type, entry.linkname, entry.mode = tarfile.SYMTYPE, str(leads), 0o777
         tar.addfile(entry)
     else:
         found = content.stat()

@@ -126,8 +126,8 @@ def layers_of(storage: Storage, name: str, image: Recipe, part: Part, scratch: P
         file.unlink()
 
 
-def members_of(image: Recipe, part: Part) -> Iterator[tuple[PurePosixPath, Path | bytes]]:
-    """Every file of the layer, by its path in it: what is on disk, and the short texts of the recipe."""
+def members_of(image: Recipe, part: Part) -> Iterator[tuple[PurePosixPath, Path | PurePosixPath | bytes]]:
+    """Every file of the layer, by its path in it: what is on disk, and the recipe's short texts and links."""
     for target, source in image.get("files", {}).items():
         assert part.programs
         origin = part.programs / source
@@ -140,3 +140,5 @@ def members_of(image: Recipe, part: Part) -> Iterator[tuple[PurePosixPath, Path 
             yield inside, origin
     for target, text in image.get("texts", {}).items():
         yield PurePosixPath(target).relative_to("/"), text.encode()
+    for target, leads in image.get("links", {}).items():
+        yield PurePosixPath(target).relative_to("/"), PurePosixPath(leads)
