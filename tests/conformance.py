@@ -9,7 +9,11 @@ from pathlib import Path
 
 _E2E = Path(__file__).parents[1] / "scripts" / "lab" / "e2e"
 # What cannot pass here, and why.
-LEFT_OUT: Mapping[str, str] = {}
+LEFT_OUT: Mapping[str, str] = {
+    "ConfigMap should be consumable as environment variable names with various prefixes": (
+        "its image's shell must keep variables whose names are none of a shell's; Debian's, BusyBox 1.35, drops them"
+    ),
+}
 # What would disturb others: these go alone, when the others are done.
 _ALONE = re.compile(r"\[(Serial|Disruptive)\]")
 _SLOW = re.compile(r"\[(Serial|Disruptive|Slow)\]")
