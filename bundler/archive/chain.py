@@ -122,10 +122,10 @@ def _left(links: Sequence[Link], blobs: Sequence[Entry], brought: Set[Digest]) -
         sound = (
             make for make in patches.get(blob.digest, ()) if usable.issuperset(h.digest for h in make.patched.bases)
         )
-        if (make := next(sound, None)) is None:
+        if (found := next(sound, None)) is None:
             left.lacking.append(blob)
         else:
-            left.travels.append(replace(make, patched=_rebased(make.patched, site)))
+            left.travels.append(replace(found, patched=_rebased(found.patched, site)))
     return left
 
 

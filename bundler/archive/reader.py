@@ -190,4 +190,4 @@ class BundleFile:
                 raise NotReadable(path=self.path, why=why) from None
             name = self.volumes.file(self.volumes.numbers(offset + at, 1)[0])
             raise SliceDamaged(path=self.path, damaged=((name, why),)) from None
-        return bytes(data[:at])
+        return bytes(memoryview(data)[:at])
