@@ -66,21 +66,21 @@ def contents(changed: bytes) -> dict[str, bytes]:
 
 def releases(folder: Path) -> tuple[TinyBundle, TinyBundle]:
     """Two whole bundles, with patches to be found in every kind of artifact."""
-    made = []
-    for number, changed in ((1, b"old"), (2, b"newer")):
-        body = text(9, 50_000).decode() + f"# {changed!r}\n"
-        made.append(
-            tiny_bundle(
-                folder,
-                number=number,
-                files=contents(changed),
-                images={f"r.example/a/b:{number}": make_image({"app": text(8, 90_000) + changed})},
-                wheels=(make_wheel("tiny", f"1.{number}", body=body),),
-                debs=(make_deb("hello", f"1.{number}-1", "amd64", body=text(7, 80_000) + changed),),
-                name=f"whole{number}.bundle",
-            )
-        )
-    return made[0], made[1]
+    return release(folder, 1, b"old"), release(folder, 2, b"newer")
+
+
+def release(folder: Path, number: int, changed: bytes, **more: bytes) -> TinyBundle:
+    """A whole bundle; `more` are files of other names."""
+    body = text(9, 50_000).decode() + f"# {changed!r}\n"
+    return tiny_bundle(
+        folder,
+        number=number,
+        files=contents(changed) | more,
+        images={f"r.example/a/b:{number}": make_image({"app": text(8, 90_000) + changed})},
+        wheels=(make_wheel("tiny", f"1.{number}", body=body),),
+        debs=(make_deb("hello", f"1.{number}-1", "amd64", body=text(7, 80_000) + changed),),
+        name=f"whole{number}.bundle",
+    )
 
 
 def delta_between(old: TinyBundle, new: TinyBundle, name: str = "delta.bundle", **more: object) -> Created:

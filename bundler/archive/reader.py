@@ -172,6 +172,10 @@ class BundleFile:
         """A whole small body."""
         return self._read(place.body, place.member.size)
 
+    def part(self, place: Place, count: int, offset: int) -> bytes:
+        """So many bytes of a body from `offset` in it; fewer only at its end. Raises NotReadable, SliceDamaged."""
+        return self._read(place.body + offset, min(count, place.member.size - offset))
+
     def _read(self, offset: int, count: int) -> bytes:
         """Up to `count` bytes; fewer only at the end of the file. Raises NotReadable when the disk cannot give them,
         SliceDamaged where it is a slice."""
@@ -186,4 +190,4 @@ class BundleFile:
                 raise NotReadable(path=self.path, why=why) from None
             name = self.volumes.file(self.volumes.numbers(offset + at, 1)[0])
             raise SliceDamaged(path=self.path, damaged=((name, why),)) from None
-        return bytes(data[:at])
+        return bytes(memoryview(data)[:at])

@@ -56,8 +56,11 @@ def squash(
     """Make one delta of a chain of deltas, the oldest first: what the last one brings, for who has what the first one
     builds on. With a whole bundle first it is a whole bundle of the last release.
 
-    Nothing is fetched. It has a statement of its own, so it is signed anew; every bundle that goes into it must be
-    signed by the keys of --trust, or without it by those that sign now. Killed at any point, the same goes on.
+    Nothing is fetched. Blobs that come as patches are made whole where the chain has what they are made of; other
+    patches go on as they are. A patch on top of such a patch needs the whole bundle first.
+
+    The result has a statement of its own, so it is signed anew; every bundle that goes into it must be signed by the
+    keys of --trust, or without it by those that sign now. Killed at any point, the same goes on.
 
     \b
     Example:
@@ -98,6 +101,8 @@ def squash(
             "kind": statement.kind,
             "bases": [str(base.release) for base in delta.bases] if delta else [],
             "held": left,
+            "made": done.made,
+            "patches": len(statement.patches),
             "signers": [key.public.keyid for key in signing],
             "slices": [str(path) for path in done.slices],
         }
@@ -109,6 +114,10 @@ def squash(
     if delta:
         against = ", ".join(str(base.release) for base in delta.bases)
         click.echo(f"  a delta against {against}: the site has {len(delta.held)} blobs of it, {human(left)}")
+    if done.made:
+        click.echo(f"  {counted(done.made, 'blob')} made whole of patches")
+    if statement.patches:
+        click.echo(f"  {counted(len(statement.patches), 'blob')} as patches")
     for key in signing:
         click.echo(f"  signed by {key.public.keyid}")
     if not signing:

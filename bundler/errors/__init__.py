@@ -16,7 +16,7 @@ from bundler.errors.bundle import (
     TrailingBytes,
     TruncatedBundle,
 )
-from bundler.errors.chain import ChainBroken
+from bundler.errors.chain import ChainBroken, PatchOutside
 from bundler.errors.closure import ChartNotRendered, Incomplete, NeedsUnknown, StaleLock
 from bundler.errors.disk import Busy, CannotWrite, DiskFull, StateDamaged, StoreDamaged
 from bundler.errors.generations import (
@@ -143,6 +143,7 @@ __all__ = [
     "OlderRelease",
     "Overtaken",
     "PatchFailed",
+    "PatchOutside",
     "PinGone",
     "PreflightFailed",
     "Problem",

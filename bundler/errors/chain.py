@@ -37,3 +37,32 @@ class ChainBroken(BundleError):
         if not self.lacking:
             return f"Begin with a whole bundle that is older than {self.first}, or with the delta that brought them."
         return f"Give the bundle of {', '.join(release for release, _ in self.lacking)} too, in its place."
+
+
+@dataclass(kw_only=True, eq=False)
+class PatchOutside(BundleError):
+    """A delta of a chain has blobs as patches on top of what an earlier one has only as patches, or in part.
+
+    `blobs` are (digest, artifacts, the file that has the patch); `bases` the releases that the first one builds on."""
+
+    exit_code: ClassVar[int] = 56
+    first: str
+    bases: tuple[str, ...]
+    blobs: tuple[tuple[str, tuple[str, ...], str], ...]
+
+    @property
+    def summary(self) -> str:
+        count = len(self.blobs)
+        blobs = f"{count} blobs come as patches" if count > 1 else "a blob comes as a patch"
+        return f"{blobs} on top of patches, which cannot be merged without what {self.first} builds on"
+
+    @property
+    def detail(self) -> str:
+        return "\n".join(
+            f"{digest} of {', '.join(owners)}: a patch in {path}" if owners else f"{digest}: a patch in {path}"
+            for digest, owners, path in self.blobs
+        )
+
+    @property
+    def hint(self) -> str:
+        return f"Squash from the whole bundle: give that of {', '.join(self.bases)} before {self.first}."

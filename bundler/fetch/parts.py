@@ -95,7 +95,7 @@ class Parts:
         view = memoryview(found)
         while view and (got := self.read_into(view, offset)):
             view, offset = view[got:], offset + got
-        return bytes(found[: len(found) - len(view)])
+        return bytes(memoryview(found)[: len(found) - len(view)])
 
     def read_into(self, buffer: memoryview, offset: int) -> int:
         """How many bytes of the buffer were filled: no more than one file has there."""

@@ -1,4 +1,4 @@
-"""`bundle squash`: a chain of deltas as one, out of their files alone."""
+"""`bundle squash`: a chain of deltas as one, out of their files alone. What is made of patches is in `chain_making`."""
 
 import hashlib
 from collections.abc import Sequence
@@ -13,19 +13,19 @@ from bundler.archive.form import BOOTSTRAP, STATEMENT, bundle_layout, owners_of,
 from bundler.archive.layout import Layout
 from bundler.archive.reader import BundleFile
 from bundler.archive.recipe import recipe
-from bundler.errors import BundleError, CannotWrite, DamagedContent, DiskFull, Unsupported, Usage
+from bundler.errors import CannotWrite, DamagedContent, DiskFull, PatchFailed, Usage
 from bundler.fetch.partial import Partial
 from bundler.fetch.volumes import volumes_beside
-from bundler.model import canonical
 from bundler.model.digest import Digest
-from bundler.model.statement import DELTA, Entry, Statement, write_statement
+from bundler.model.statement import Entry, Statement, write_statement
 from bundler.model.statement_parser import parse_statement
 from bundler.signing.keys import PublicKey, SigningKey
-from bundler.signing.trust import Signed, Trust, judge
+from bundler.signing.trust import Trust, judge
 from bundler.support import parallel
 from bundler.support.progress import Progress
 from bundler.verify.carried import carried_lock
 from bundler.verify.check import check_bootstrap_signatures, layout_of, thread_buffer
+from bundler.workflows.chain_making import Maker, Opened, prove_patches
 from bundler.workflows.create import refuse_doubled
 
 _README = "README.txt"
@@ -33,22 +33,15 @@ _README = "README.txt"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Squashed:
-    """`written` is False after a dry run; `slices` are the files of volumes, none of a bundle in one file."""
+    """`written` is False after a dry run; `made` is the number of blobs that are made of patches; `slices` are the
+    files of volumes, none of a bundle in one file."""
 
     out: Path
     statement: Statement
     size: int
+    made: int
     written: bool
     slices: tuple[Path, ...] = ()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Opened:
-    """A bundle of the chain whose signatures hold."""
-
-    file: BundleFile
-    statement: Statement
-    layout: Layout
 
 
 def squash(
@@ -63,10 +56,11 @@ def squash(
     dry_run: bool = False,
 ) -> Squashed:
     """Merge `paths`, the oldest first, into `out`: the last release against what the first one was made against, signed
-    by `keys`. Each byte is read once, hashed and written into its place. Killed at any point, the same again goes on.
+    by `keys`. Each byte is hashed and written into its place; what the chain has as patches of its own blobs is made
+    of them. Killed at any point, the same again goes on.
 
     What these keys vouch for then is what `trust` vouches for now: every bundle is judged by it. Raises Usage,
-    ChainBroken, Unsupported for a bundle with patches, the errors of trust and of bundles, DiskFull, CannotWrite.
+    ChainBroken, PatchOutside, PatchFailed, the errors of trust and of bundles, DiskFull, CannotWrite.
     """
     refuse_doubled([key.public for key in keys], where="--key")
     if any(out.exists() and path.exists() and out.samefile(path) for path in paths):
@@ -79,42 +73,31 @@ def squash(
         data = write_statement(statement)
         parse_statement(data, path="the squashed bundle")  # what no reader would take is not begun
         layout = bundle_layout(len(data), [key.public.keyid for key in keys], statement.entries)
+        made = len(merged.makes.keys() & {entry.digest for entry in statement.entries})
         if dry_run:
-            return Squashed(out=out, statement=statement, size=layout.size, written=False)
+            return Squashed(out=out, statement=statement, size=layout.size, made=made, written=False)
+        prove_patches(merged, opened, progress)  # before anything is begun
         slots = max(1, len(statement.entries))
         with Partial(out, plan=Digest.of(b"squash\n" + data), size=layout.size, blobs=slots, volume=volume) as partial:
             if partial.resumed:
                 progress.note(f"going on with {partial.path}")
-            _frame(partial, layout)
-            _copy(partial, layout, merged, opened, ready, jobs=jobs, progress=progress)
+            _fill(partial, layout, merged, opened, ready, jobs=jobs, progress=progress)
             _sign(partial, layout, data, keys)
             partial.publish(volumes_beside(partial, statement, keys, progress) if volume else None)
             slices = tuple(out.with_name(name) for name in partial.parts.names if volume)
-    return Squashed(out=out, statement=statement, size=layout.size, written=True, slices=slices)
+    return Squashed(out=out, statement=statement, size=layout.size, made=made, written=True, slices=slices)
 
 
-def _open(file: BundleFile, trust: Trust) -> _Opened:
+def _open(file: BundleFile, trust: Trust) -> Opened:
     signed = file.front()
-    _refuse_patches(signed)
     statement = judge(trust, signed).statement
     layout = layout_of(file, statement, len(signed.statement))
     check_bootstrap_signatures(file, statement, layout)
-    return _Opened(file=file, statement=statement, layout=layout)
+    places = {place.member.name: place for place in layout.places}
+    return Opened(file=file, statement=statement, layout=layout, places=places)
 
 
-def _refuse_patches(signed: Signed) -> None:
-    """A delta that has blobs as patches is not merged yet: a patch would have to travel with what it is against, or be
-    applied here. Whoever is looked at only for that is not believed anything else. Raises Unsupported."""
-    try:
-        requires = canonical.load(signed.statement).get("requires", [])
-    except (BundleError, ValueError, AttributeError):
-        return  # who parses it says what is wrong
-    if more := sorted(str(each) for each in requires if each != DELTA):
-        why = f"It requires {', '.join(more)}: squash merges whole blobs so far. Install it, or make a delta anew."
-        raise Unsupported(what=f"squashing {signed.path}", why=why)
-
-
-def _merge(opened: Sequence[_Opened], signers: Sequence[PublicKey]) -> tuple[Merged, dict[str, bytes]]:
+def _merge(opened: Sequence[Opened], signers: Sequence[PublicKey]) -> tuple[Merged, dict[str, bytes]]:
     """The merged statement, and the bytes of what is written anew."""
     links = [Link(path=each.file.path, statement=each.statement) for each in opened]
     last = opened[-1]
@@ -132,7 +115,34 @@ def _with_readme(merged: Merged, text: bytes) -> tuple[Merged, dict[str, bytes]]
         for entry in merged.statement.entries
     )
     statement = replace(merged.statement, entries=entries)
-    return Merged(statement=statement, sources=merged.sources), {_README: text}
+    return replace(merged, statement=statement), {_README: text}
+
+
+def _fill(
+    partial: Partial,
+    layout: Layout,
+    merged: Merged,
+    opened: Sequence[Opened],
+    ready: dict[str, bytes],
+    *,
+    jobs: int,
+    progress: Progress,
+) -> None:
+    """All but what is signed. What cannot be made at all leaves nothing behind; what lacks room, nothing new."""
+    maker = Maker(merged, opened, partial, layout, progress)
+    try:
+        maker.check_room()
+    except DiskFull:
+        if not partial.resumed:
+            partial.discard()
+        raise
+    _frame(partial, layout)
+    _copy(partial, layout, merged, opened, ready, jobs=jobs, progress=progress)
+    try:
+        maker.run()
+    except PatchFailed:
+        partial.discard()
+        raise
 
 
 def _frame(partial: Partial, layout: Layout) -> None:
@@ -146,19 +156,20 @@ def _copy(
     partial: Partial,
     layout: Layout,
     merged: Merged,
-    opened: Sequence[_Opened],
+    opened: Sequence[Opened],
     ready: dict[str, bytes],
     *,
     jobs: int,
     progress: Progress,
 ) -> None:
-    """Every body into its place, proved on its way. Raises DamagedContent for the first that is not what was signed."""
+    """Every body that a link has into its place, proved on its way. Raises DamagedContent for the first that is not
+    what was signed."""
     bodies = {place.member.name: place.body for place in layout.places}
     slots = {entry.name: slot for slot, entry in enumerate(merged.statement.entries)}
     owners = owners_of(merged.statement)
-    wanted = [entry for entry in merged.statement.entries if not partial.whole(slots[entry.name])]
+    copied = [entry for entry in merged.statement.entries if entry.name in merged.sources]
+    wanted = [entry for entry in copied if not partial.whole(slots[entry.name])]
     progress.expect(sum(entry.size for entry in wanted))
-    sources = [{place.member.name: place for place in each.layout.places} for each in opened]
 
     def bring(entry: Entry) -> None:
         number, label, at = merged.sources[entry.name], owners.get(entry.name, (entry.name,))[0], bodies[entry.name]
@@ -177,7 +188,7 @@ def _copy(
             if entry.name in ready:
                 take(ready[entry.name])
             else:
-                opened[number].file.stream(sources[number][entry.name], take, thread_buffer())
+                opened[number].file.stream(opened[number].places[entry.name], take, thread_buffer())
         finally:
             progress.end(label)
         if sha256.hexdigest() != entry.digest.hex:

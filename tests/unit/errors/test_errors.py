@@ -36,6 +36,7 @@ FACTS = {
     tuple[str, ...]: ("one", "two"),
     tuple[tuple[str, str], ...]: (("name", "why"),),
     tuple[tuple[str, tuple[str, ...]], ...]: (("entry", ("artifact",)), ("other", ())),
+    tuple[tuple[str, tuple[str, ...], str], ...]: (("entry", ("artifact",), "file"), ("other", (), "file")),
     tuple[Problem, ...]: (Problem(file="x", line=7, found="this", expected="that"),),
 }
 

@@ -9,10 +9,10 @@ import pytest
 
 from bundler.archive.chain import Link, _check_order
 from bundler.cli.main import main
-from bundler.errors import BundleError, ChainBroken, DamagedContent, Unsupported, UntrustedSigner, Usage
-from bundler.model.statement import Statement, write_statement
+from bundler.errors import BundleError, ChainBroken, DamagedContent, UntrustedSigner, Usage
+from bundler.model.statement import Statement
 from bundler.signing.keys import SigningKey
-from bundler.signing.trust import Signed, Trust
+from bundler.signing.trust import Trust
 from bundler.support import files
 from bundler.support.progress import Silent
 from bundler.workflows import squash as workflow
@@ -178,12 +178,6 @@ def _without(line: Line, name: str) -> Path:
     del name
     third = tiny_bundle(line.folder, number=3, name="still.bundle", files={"shared": SHARED, "own-2": b"2" * 5000})
     return delta(third, line.whole[2].statement, name="still.delta")
-
-
-def test_patches_are_refused_by_name(line: Line) -> None:
-    data = write_statement(line.whole[1].statement).replace(b'"requires":[]', b'"requires":["delta","patch"]')
-    with pytest.raises(Unsupported, match="patch"):
-        workflow._refuse_patches(Signed(path="p", statement=data, inside=(), beside={}))
 
 
 def test_a_dry_run_writes_nothing(line: Line) -> None:
