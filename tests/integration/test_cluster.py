@@ -51,7 +51,8 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
         bundle = site_bundle(profile="lab-cluster-tests")
         office = cluster_office(lab, folder / "office", bundle)
         said = office.apply("--quiet")
-        print(f"\nfrom bare hosts to a cluster: {len(office.ended())} actions in {said.seconds:.0f} s\n{time_table(office)}")
+        print(f"\nfrom bare hosts to a cluster: {len(office.ended())} actions in {said.seconds:.0f} s")
+        print(time_table(office))
         lock = bundle.path.with_name("site.lock")
         yield Cluster(lab=lab, office=office, lock=parse_lock(lock.read_text(), file=str(lock)))
 
