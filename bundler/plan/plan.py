@@ -53,9 +53,18 @@ def make_plan(stack: Stack, goal: Goal, facts: Facts) -> Plan:
 
 
 def make_removal(stack: Stack, goal: Goal, facts: Facts, *, steps: frozenset[str], purge: bool) -> Plan:
-    """What takes the named steps away again, last things first."""
+    """What takes the named steps away again, last things first; what two of them hold goes with the later one."""
     places = reversed([place for place in stack if place.step.name in steps])
-    return _plan(places, goal, facts, lambda place, host, known: place.step.unwanted(goal, host, known, purge=purge))
+    gone: set[tuple[str, str, str]] = set()
+
+    def decide(place: Place, host: SiteHost, known: HostFacts) -> list[Action]:
+        actions = place.step.unwanted(goal, host, known, purge=purge)
+        found = [(action, (host.name, action.kind, action.target)) for action in actions]
+        fresh = [action for action, what in found if what not in gone]
+        gone.update(what for _, what in found)
+        return fresh
+
+    return _plan(places, goal, facts, decide)
 
 
 def _plan(

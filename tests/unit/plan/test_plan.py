@@ -105,6 +105,18 @@ def test_removal_goes_backwards_and_knows_what_goes() -> None:
     assert not any(unit.later for unit in plan.units), "what goes first is there while it is looked at"
 
 
+def test_what_two_steps_hold_goes_once() -> None:
+    both = Holds(step="worker", key="join", word="1")
+    stack = stack_of([component("c", step("c", both), step("c/kept", both, ("use", "2"), after=("c",)))])
+    plan = make_removal(stack, GOAL, facts(w1=ALL, w2=ALL), steps=frozenset({"c", "c/kept"}), purge=False)
+    assert [line.split("=")[0] for line in told(plan)] == [
+        "w1 c/kept: use",
+        "w1 c/kept: join",
+        "w2 c/kept: use",
+        "w2 c/kept: join",
+    ]
+
+
 DONE_HERE = facts(s1={"tool": "1"}, s2=ALL, w1={**ALL, "use": ""}, w2={})
 SELECTED: list[tuple[Facts, dict[str, Any], Sequence[str]]] = [
     (BARE, {}, ["s1 store/tool", "s2 store/tool", "s1 serve", "s2 serve", "w1 join", "w2 join", "w1 use", "w2 use"]),
