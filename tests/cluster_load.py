@@ -56,6 +56,8 @@ kind: Deployment
 metadata: {name: web, namespace: load}
 spec:
   replicas: 2
+  # A third would have no place: hosts that take no pods count where they are spread.
+  strategy: {rollingUpdate: {maxSurge: 0, maxUnavailable: 1}}
   selector: {matchLabels: {app: web}}
   template:
     metadata: {labels: {app: web}}
