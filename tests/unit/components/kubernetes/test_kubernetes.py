@@ -13,6 +13,7 @@ from bundler.components import cluster_dns, components, flannel, haproxy_ingress
 from bundler.components.kubernetes import COMPONENT
 from bundler.components.kubernetes.away import AWAY, Away
 from bundler.components.kubernetes.charts import Pruned, Release, speaks
+from bundler.components.kubernetes.fence import fence
 from bundler.components.kubernetes.health import READY
 from bundler.components.kubernetes.kubeadm import cluster_text, join_text
 from bundler.components.kubernetes.node_check import SILENT
@@ -34,6 +35,7 @@ from bundler.secrets.certificates import certificate_facts, is_issued_by
 from bundler.steps.facts import Fact, Facts, HostFacts, Unasked, UnitFact, UnitState, grouped, question
 from bundler.steps.step import Goal
 from tests.goals import asked, goal_of, release
+from tests.lab import require_program
 
 SITE = """\
 site: lab
@@ -394,3 +396,14 @@ def test_questions_are_shell(goal: Goal) -> None:
     asked: list[Fact[Any]] = [NODE, RELEASES, READY, PROXY, drift(goal, goal.site.host("n3"))]
     done = subprocess.run(["sh", "-n"], input=question(grouped(asked)).encode(), capture_output=True, check=False)
     assert (done.returncode, done.stderr) == (0, b"")
+
+
+def test_packets_to_pods_leave_by_the_interfaces_of_hosts_only_to_other_hosts_of_the_cluster(goal: Goal) -> None:
+    """host-gw has no interfaces of its own. The kernel's own tool reads the rules."""
+    rules = fence(goal, goal.site.hosts[0]).files[0].content
+    assert isinstance(rules, str)
+    assert "rt ip nexthop != { 10.77.0.11, 10.77.0.12, 10.77.0.13, 10.77.0.14 }" in rules
+    require_program("nft")
+    line = ["unshare", "-rn", "nft", "-c", "-f", "-"]
+    done = subprocess.run(line, input=rules, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
