@@ -13,15 +13,15 @@ from bundler.cli.options import (
     manifests_option,
     mirror_option,
     names_of,
+    passphrases_option,
     places_of,
     quiet_option,
     realm_option,
-    signing_key,
+    signing_keys,
     upstream_option,
     volume_sizes,
 )
 from bundler.cli.progress import counts_of, human, progress_of
-from bundler.errors import Usage
 from bundler.support.progress import counted
 
 _JOBS = 4
@@ -101,13 +101,6 @@ def lock(
         click.echo(f"{output} would change" if dry_run and done.changes else f"{output} is up to date")
 
 
-def one_each(files: tuple[Path, ...], count: int) -> tuple[Path | None, ...]:
-    """A passphrase's file for each of so many keys. Raises Usage."""
-    if len(files) not in (0, 1, count):
-        raise Usage(message=f"{len(files)} passphrase files for {count} keys", advice="One, or one each.")
-    return files if len(files) == count else (files or (None,)) * count
-
-
 @click.command()
 @click.option("--lock", "lock_path", type=PATH, default=Path("images.lock"), show_default=True, help="What to fetch.")
 @click.option("--key", "keys", type=PATH, multiple=True, metavar="NAME.key", help="Sign with it; may be repeated.")
@@ -131,14 +124,7 @@ def one_each(files: tuple[Path, ...], count: int) -> tuple[Path | None, ...]:
 @click.option("--explain", is_flag=True, help="Of a delta: say how each large blob travels, and why.")
 @click.option("--site-key", "sites", multiple=True, metavar="KEYID", help="The key that a receipt is believed by.")
 @manifests_option
-@click.option(
-    "--passphrase-file",
-    "passphrase_files",
-    type=PATH,
-    multiple=True,
-    metavar="FILE",
-    help="The passphrase of the keys, on its first line: one FILE for all, or one for each --key in turn.",
-)
+@passphrases_option
 @upstream_option
 @mirror_option
 @realm_option
@@ -183,8 +169,7 @@ def create(
     from bundler.workflows.create import create as run
 
     places = places_of(manifests=manifests, upstreams=upstreams, mirrors=mirrors, realms=realms, reuse=reuse)
-    secrets = one_each(passphrase_files, len(keys))
-    signing = [signing_key(path, secret) for path, secret in zip(keys, secrets, strict=True)]
+    signing = signing_keys(keys, passphrase_files)
     volume = parse_size(volume_size) if volume_size else None
     with progress_of("create", quiet=quiet) as progress:
         done = run(

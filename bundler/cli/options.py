@@ -166,6 +166,24 @@ def signing_key(path: Path, passphrase_file: Path | None) -> "SigningKey":
     return key
 
 
+passphrases_option = click.option(
+    "--passphrase-file",
+    "passphrase_files",
+    type=PATH,
+    multiple=True,
+    metavar="FILE",
+    help="The passphrase of the keys, on its first line: one FILE for all, or one for each --key in turn.",
+)
+
+
+def signing_keys(paths: Sequence[Path], files: tuple[Path, ...]) -> list["SigningKey"]:
+    """The keys, by one passphrase's file for all, or one each. Raises Usage."""
+    if len(files) not in (0, 1, len(paths)):
+        raise Usage(message=f"{len(files)} passphrase files for {len(paths)} keys", advice="One, or one each.")
+    secrets = files if len(files) == len(paths) else (files or (None,)) * len(paths)
+    return [signing_key(path, secret) for path, secret in zip(paths, secrets, strict=True)]
+
+
 def passphrase_from(file: Path | None, *, prompt: str, confirm: bool = False) -> Callable[[], bytes | None]:
     """How to get a passphrase: from the file, or on a terminal by asking; None where there is neither."""
 

@@ -5,13 +5,13 @@ from pathlib import Path
 
 import click
 
-from bundler.cli.build import one_each
 from bundler.cli.options import (
     PATH,
     jobs_option,
     json_option,
+    passphrases_option,
     quiet_option,
-    signing_key,
+    signing_keys,
     threshold_option,
     trust_option,
     volume_sizes,
@@ -28,14 +28,7 @@ from bundler.support.progress import counted
 @trust_option
 @threshold_option(1)
 @click.option("--volume-size", metavar="SIZE", shell_complete=volume_sizes, help="Make slices, as `create` does.")
-@click.option(
-    "--passphrase-file",
-    "passphrase_files",
-    type=PATH,
-    multiple=True,
-    metavar="FILE",
-    help="The passphrase of the keys, on its first line: one FILE for all, or one for each --key in turn.",
-)
+@passphrases_option
 @click.option("-n", "--dry-run", is_flag=True, help="Say what it would be; write nothing.")
 @jobs_option
 @json_option
@@ -73,8 +66,7 @@ def squash(
     from bundler.support.parallel import cores
     from bundler.workflows.squash import squash as run
 
-    secrets = one_each(passphrase_files, len(keys))
-    signing = [signing_key(path, secret) for path, secret in zip(keys, secrets, strict=True)]
+    signing = signing_keys(keys, passphrase_files)
     trusted = [read_public_key(path) for path in trust] or [key.public for key in signing]
     if not trusted:
         raise Usage(message="nothing says whose bundles these may be", advice="Give --key, or --trust.")

@@ -9,6 +9,7 @@ from pathlib import Path
 from bundler.archive import tar
 from bundler.archive.draft import Draft, draft_of
 from bundler.archive.form import BOOTSTRAP, STATEMENT, signature_name
+from bundler.archive.layout import Layout
 from bundler.errors import DoubledKey, Incomplete
 from bundler.fetch.bases import bundles_among, read_known
 from bundler.fetch.bootstrap import digest_of, write_known
@@ -119,24 +120,35 @@ def refuse_doubled(keys: Sequence[PublicKey], *, where: str) -> None:
             raise DoubledKey(keyid=key.keyid, where=where)
 
 
-def _write_known(partial: Partial, draft: Draft) -> None:
-    """Headers, padding, and all that we write ourselves; the statement and the signatures come last."""
-    for place in draft.layout.places:
+def write_frame(partial: Partial, layout: Layout) -> None:
+    """Headers, padding and the end: all that is around the bodies."""
+    for place in layout.places:
         partial.write(place.header, place.start)
-        partial.write(draft.ready.get(place.member.name, b""), place.body)
         partial.write(place.padding, place.body + place.member.size)
-    partial.write(tar.END, draft.layout.size - len(tar.END))
+    partial.write(tar.END, layout.size - len(tar.END))
+
+
+def write_signed(partial: Partial, layout: Layout, data: bytes, keys: Sequence[SigningKey]) -> None:
+    """The statement, and with keys the signatures over it and over bootstrap.tar, which is there already."""
+    partial.write(data, layout.place(STATEMENT).body)
+    place = layout.place(BOOTSTRAP)
+    bootstrap = partial.read(place.member.size, place.body) if keys else b""
+    for key in keys:
+        for name, signed in ((STATEMENT, data), (BOOTSTRAP, bootstrap)):
+            partial.write(key.sign(signed), layout.place(signature_name(name, key.public.keyid)).body)
+
+
+def _write_known(partial: Partial, draft: Draft) -> None:
+    """All that we write ourselves; the statement and the signatures come last."""
+    write_frame(partial, draft.layout)
+    for place in draft.layout.places:
+        partial.write(draft.ready.get(place.member.name, b""), place.body)
     write_known(partial, draft.bootstrap, draft.layout.place(BOOTSTRAP).body)
 
 
 def _sign(partial: Partial, draft: Draft, keys: Sequence[SigningKey]) -> Statement:
-    """Write the statement, and with keys the signatures over it and over bootstrap.tar."""
+    """Finish the statement by what bootstrap.tar has become, and write it with its signatures."""
     place = draft.layout.place(BOOTSTRAP)
     statement = draft.finished(digest_of(partial, place.body, place.member.size))
-    data = write_statement(statement)
-    partial.write(data, draft.layout.place(STATEMENT).body)
-    bootstrap = partial.read(place.member.size, place.body) if keys else b""
-    for key in keys:
-        for name, signed in ((STATEMENT, data), (BOOTSTRAP, bootstrap)):
-            partial.write(key.sign(signed), draft.layout.place(signature_name(name, key.public.keyid)).body)
+    write_signed(partial, draft.layout, write_statement(statement), keys)
     return statement

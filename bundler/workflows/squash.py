@@ -6,10 +6,9 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from bundler.archive import tar
 from bundler.archive.chain import Link, Merged, merge
 from bundler.archive.contents import contents_of
-from bundler.archive.form import BOOTSTRAP, STATEMENT, bundle_layout, owners_of, signature_name
+from bundler.archive.form import bundle_layout, owners_of
 from bundler.archive.layout import Layout
 from bundler.archive.reader import BundleFile
 from bundler.archive.recipe import recipe
@@ -26,7 +25,7 @@ from bundler.support.progress import Progress
 from bundler.verify.carried import carried_lock
 from bundler.verify.check import check_bootstrap_signatures, layout_of, thread_buffer
 from bundler.workflows.chain_making import Maker, Opened, prove_patches
-from bundler.workflows.create import refuse_doubled
+from bundler.workflows.create import refuse_doubled, write_frame, write_signed
 
 _README = "README.txt"
 
@@ -82,7 +81,7 @@ def squash(
             if partial.resumed:
                 progress.note(f"going on with {partial.path}")
             _fill(partial, layout, merged, opened, ready, jobs=jobs, progress=progress)
-            _sign(partial, layout, data, keys)
+            write_signed(partial, layout, data, keys)
             partial.publish(volumes_beside(partial, statement, keys, progress) if volume else None)
             slices = tuple(out.with_name(name) for name in partial.parts.names if volume)
     return Squashed(out=out, statement=statement, size=layout.size, made=made, written=True, slices=slices)
@@ -136,20 +135,13 @@ def _fill(
         if not partial.resumed:
             partial.discard()
         raise
-    _frame(partial, layout)
+    write_frame(partial, layout)
     _copy(partial, layout, merged, opened, ready, jobs=jobs, progress=progress)
     try:
         maker.run()
     except PatchFailed:
         partial.discard()
         raise
-
-
-def _frame(partial: Partial, layout: Layout) -> None:
-    for place in layout.places:
-        partial.write(place.header, place.start)
-        partial.write(place.padding, place.body + place.member.size)
-    partial.write(tar.END, layout.size - len(tar.END))
 
 
 def _copy(
@@ -200,12 +192,3 @@ def _copy(
     failed = parallel.each(largest_first, bring, jobs=jobs, fatal=lambda e: isinstance(e, (DiskFull, CannotWrite)))
     if failed:
         raise failed[0][1]
-
-
-def _sign(partial: Partial, layout: Layout, data: bytes, keys: Sequence[SigningKey]) -> None:
-    partial.write(data, layout.place(STATEMENT).body)
-    place = layout.place(BOOTSTRAP)
-    bootstrap = partial.read(place.member.size, place.body) if keys else b""
-    for key in keys:
-        for name, signed in ((STATEMENT, data), (BOOTSTRAP, bootstrap)):
-            partial.write(key.sign(signed), layout.place(signature_name(name, key.public.keyid)).body)

@@ -147,9 +147,13 @@ def _versions(goal: Goal, view: View) -> Iterator[Wrong]:
 def _charts(goal: Goal) -> Iterator[AskedChart]:
     for component in goal.components:
         if existing(goal) and gets_charts(goal, component.name):
-            for name in component.catalog[1:]:
-                asked = goal.asked(name)
-                yield from asked.charts if asked else ()
+            yield from _of(goal, component)
+
+
+def _of(goal: Goal, component: Component) -> Iterator[AskedChart]:
+    for name in component.catalog[1:]:
+        asked = goal.asked(name)
+        yield from asked.charts if asked else ()
 
 
 def _admits(wanted: str, have: str) -> bool:
@@ -194,12 +198,6 @@ def _taken(goal: Goal, view: View) -> Iterator[Wrong]:
             if others:
                 kind = path.rpartition("/")[2]
                 yield f"{component.name} would be a second one: somebody else has {kind} {_some(others)}", fix, False
-
-
-def _of(goal: Goal, component: Component) -> Iterator[AskedChart]:
-    for name in component.catalog[1:]:
-        asked = goal.asked(name)
-        yield from asked.charts if asked else ()
 
 
 def _is_own(meta: Mapping[str, object], own: set[str]) -> bool:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from bundler.components.kubernetes.existing import existing, parsed
-from bundler.components.kubernetes.releases import CONTENT, SITE, Deployed
+from bundler.components.kubernetes.releases import CONTENT, SITE, Deployed, newest
 from bundler.steps.facts import Ask
 from bundler.steps.step import Goal
 
@@ -94,16 +94,7 @@ class View:
     @property
     def releases(self) -> Mapping[str, Deployed]:
         """By NAMESPACE/NAME; of each the newest."""
-        found: dict[str, tuple[int, Deployed]] = {}
-        for item in self.objects(RELEASES):
-            labels = item.get("labels", {})
-            place, number = f"{item['namespace']}/{labels.get('name')}", int(labels.get("version", 0))
-            if place not in found or number > found[place][0]:
-                deployed = Deployed(
-                    status=labels.get("status", ""), content=labels.get(CONTENT, ""), site=labels.get(SITE, "")
-                )
-                found[place] = (number, deployed)
-        return {place: deployed for place, (_, deployed) in found.items()}
+        return newest(map(_record, self.objects(RELEASES)))
 
     def objects(self, name: str) -> tuple[Mapping[str, Any], ...]:
         """The metadata of what was listed under this name."""
@@ -122,6 +113,13 @@ class View:
             metadata = (row.get("object") or {}).get("metadata", {})
             cells = dict(zip(columns, map(str, row["cells"]), strict=True))
             yield {**cells, "namespace": metadata.get("namespace", "")}
+
+
+def _record(item: Mapping[str, Any]) -> tuple[str, int, Deployed]:
+    """What helm says by the labels of one of its Secrets."""
+    labels = item.get("labels", {})
+    deployed = Deployed(status=labels.get("status", ""), content=labels.get(CONTENT, ""), site=labels.get(SITE, ""))
+    return f"{item['namespace']}/{labels.get('name')}", int(labels.get("version", 0)), deployed
 
 
 def _read(said: str) -> View:

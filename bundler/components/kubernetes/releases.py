@@ -1,6 +1,6 @@
 """What helm has in the cluster: its own records of releases, and objects of ours that are not as their charts say."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from bundler.components.kubernetes.existing import KUBECONFIG, appliers, existing
@@ -27,14 +27,21 @@ class Deployed:
     site: str = ""
 
 
-def _deployed(said: str) -> Mapping[str, Deployed]:
-    found: dict[str, tuple[int, Deployed]] = {}  # the newest by its number
-    for line in said.splitlines():
-        namespace, name, version, status, content, site = line.split("|")
-        place = f"{namespace}/{name}"
-        if place not in found or int(version) > found[place][0]:
-            found[place] = (int(version), Deployed(status=status, content=content, site=site))
+def newest(records: Iterable[tuple[str, int, Deployed]]) -> Mapping[str, Deployed]:
+    """Of the numbered records of each NAMESPACE/NAME the one with the highest number."""
+    found: dict[str, tuple[int, Deployed]] = {}
+    for place, number, deployed in records:
+        if place not in found or number > found[place][0]:
+            found[place] = (number, deployed)
     return {place: deployed for place, (_, deployed) in found.items()}
+
+
+def _deployed(said: str) -> Mapping[str, Deployed]:
+    rows = (line.split("|") for line in said.splitlines())
+    return newest(
+        (f"{namespace}/{name}", int(version), Deployed(status=status, content=content, site=site))
+        for namespace, name, version, status, content, site in rows
+    )
 
 
 _FIELDS = ("namespace", "labels.name", "labels.version", "labels.status", f"labels.{CONTENT}", f"labels.{SITE}")

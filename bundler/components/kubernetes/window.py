@@ -137,7 +137,12 @@ is_ready() {{
     sleep 2
   done
 }}
-takes_pods() {{
+{self.takes_pods()}"""
+
+    def takes_pods(self) -> str:
+        """The function of that name, with kubectl as `k`."""
+        name = shlex.quote(self.host.name)
+        return f"""takes_pods() {{
   [ -f {STATE}/drained ] || return 0
   k uncordon {name} && {{ {welcome(name)}; }} && rm -f {STATE}/drained
 }}"""
@@ -181,11 +186,12 @@ class Opened:
         return f"""umask 077; mkdir -p /run/bundle {STATE} && cat > {_ADMIN} || exit 1
 trap 'rm -f {_ADMIN}' EXIT
 k() {{ kubectl --kubeconfig {_ADMIN} --request-timeout=30s "$@"; }}
+{self.window.takes_pods()}
 said=$(k get node {name} -o 'jsonpath={{.spec.unschedulable}}') || exit 1
 [ -n "$said" ] || {{ : > {STATE}/drained; sync {STATE}/drained; }}
 if [ -f {STATE}/drained ]; then {sent_away(name)}fi
 k drain {name} --ignore-daemonsets --delete-emptydir-data --timeout={_DRAIN}s && exit 0
-if [ -f {STATE}/drained ]; then k uncordon {name} && {{ {welcome(name)}; }} && rm -f {STATE}/drained; fi
+takes_pods
 echo "Its pods could not all go elsewhere within {_DRAIN} s, so nothing was changed on it." >&2
 exit 1
 """

@@ -1,6 +1,5 @@
 """Generations: whole under their name, switched to by one rename, and killed at any point without harm."""
 
-import os
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -11,10 +10,11 @@ from bundler.archive.reader import BundleFile
 from bundler.signing.trust import judge
 from bundler.site import generation, state
 from bundler.store.blobs import BlobStore
-from bundler.support import clock, files
+from bundler.support import clock
 from bundler.support.progress import Silent
 from bundler.workflows import install as module
 from bundler.workflows.install import install
+from tests import histories
 from tests.bundles import ALICE, FILES, TinyBundle, tiny_bundle
 from tests.campaigns import tree_of
 from tests.content import make_deb, make_wheel
@@ -24,10 +24,7 @@ DATE = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No power cuts here: what only they could show is left out."""
-    monkeypatch.setattr(files, "sync_filesystem", lambda path: None)
-    monkeypatch.setattr(files, "sync_data", lambda descriptor: None)
-    monkeypatch.setattr(os, "fsync", lambda descriptor: None)
+    histories.quick(monkeypatch)
 
 
 class Killed(BaseException):

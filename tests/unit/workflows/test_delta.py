@@ -1,6 +1,5 @@
 """A delta: what a site has is left out, what it lacks is named, and the site that it makes is the same."""
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -16,13 +15,13 @@ from bundler.model.lock import Lock
 from bundler.model.lock_text import write_lock
 from bundler.model.statement import Statement
 from bundler.signing.keys import SigningKey
-from bundler.support import files
 from bundler.support.progress import Silent
 from bundler.verify.carried import carried_lock
 from bundler.workflows import receipt
 from bundler.workflows.install import install
 from bundler.workflows.look import extract
 from bundler.workflows.verify import verify
+from tests import histories
 from tests.bundles import ALICE, SOURCES, TinyBundle, assemble, tiny_bundle
 from tests.content import make_image, make_wheel
 
@@ -32,10 +31,7 @@ NEW = {"kept.bin": OLD["kept.bin"], "fresh.bin": b"fresh" * 4000}
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No power cuts here: what only they could show is left out."""
-    monkeypatch.setattr(files, "sync_filesystem", lambda path: None)
-    monkeypatch.setattr(files, "sync_data", lambda descriptor: None)
-    monkeypatch.setattr(os, "fsync", lambda descriptor: None)
+    histories.quick(monkeypatch)
 
 
 @pytest.fixture

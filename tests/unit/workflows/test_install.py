@@ -30,7 +30,7 @@ from bundler.support import files
 from bundler.support.progress import Silent
 from bundler.workflows.install import Installed
 from bundler.workflows.install import install as run
-from tests import bundles
+from tests import bundles, histories
 from tests.bundles import ALICE, BOB, CAROL, TinyBundle, tiny_bundle
 from tests.campaigns import sha256_of
 from tests.content import Made
@@ -38,10 +38,7 @@ from tests.content import Made
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No power cuts here: what only they could show is left out."""
-    monkeypatch.setattr(files, "sync_filesystem", lambda path: None)
-    monkeypatch.setattr(files, "sync_data", lambda descriptor: None)
-    monkeypatch.setattr(os, "fsync", lambda descriptor: None)
+    histories.quick(monkeypatch)
 
 
 @pytest.fixture

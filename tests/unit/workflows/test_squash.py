@@ -1,7 +1,6 @@
 """A chain of deltas as one: the same bytes as a delta that was made so, and a gap is named."""
 
 import json
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,12 +12,12 @@ from bundler.errors import BundleError, ChainBroken, DamagedContent, UntrustedSi
 from bundler.model.statement import Statement
 from bundler.signing.keys import SigningKey
 from bundler.signing.trust import Trust
-from bundler.support import files
 from bundler.support.progress import Silent
 from bundler.workflows import squash as workflow
 from bundler.workflows.install import install
 from bundler.workflows.squash import Squashed, squash
 from bundler.workflows.verify import verify
+from tests import histories
 from tests.bundles import ALICE, BOB, TinyBundle, tiny_bundle
 from tests.content import make_deb, make_image, make_wheel
 from tests.unit.workflows.test_delta import delta, put, views
@@ -28,10 +27,7 @@ SHARED = bytes(range(256)) * 400
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No power cuts here: what only they could show is left out."""
-    monkeypatch.setattr(files, "sync_filesystem", lambda path: None)
-    monkeypatch.setattr(files, "sync_data", lambda descriptor: None)
-    monkeypatch.setattr(os, "fsync", lambda descriptor: None)
+    histories.quick(monkeypatch)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -196,7 +192,7 @@ def test_killed_in_the_middle_it_goes_on(line: Line, monkeypatch: pytest.MonkeyP
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr(workflow, "_sign", cut)
+        patched.setattr(workflow, "write_signed", cut)
         with pytest.raises(KeyboardInterrupt):
             line.squash(line.whole[1].path, line.deltas[2])
     assert list(line.folder.glob("*.partial"))

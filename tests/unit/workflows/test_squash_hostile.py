@@ -1,6 +1,5 @@
 """A chain with patches that somebody changed, or made to do harm: refused by name, in bounds, and nothing is left."""
 
-import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -19,9 +18,9 @@ from bundler.patch.bytes_at import of_bytes
 from bundler.patch.form import Head, read_head, write_head
 from bundler.patch.match import SEGMENT
 from bundler.patch.parts import raw
-from bundler.support import files
 from bundler.support.progress import Silent
 from bundler.workflows.verify import verify
+from tests import histories
 from tests.bundles import ALICE, SOURCES, TinyBundle, assemble
 from tests.patched import patch_of, release, text
 from tests.squashed import Line, left, line_of, run
@@ -29,10 +28,7 @@ from tests.squashed import Line, left, line_of, run
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No power cuts here: what only they could show is left out."""
-    monkeypatch.setattr(files, "sync_filesystem", lambda path: None)
-    monkeypatch.setattr(files, "sync_data", lambda descriptor: None)
-    monkeypatch.setattr(os, "fsync", lambda descriptor: None)
+    histories.quick(monkeypatch)
 
 
 @pytest.fixture(scope="module")

@@ -23,6 +23,7 @@ from bundler.workflows import create as module
 from bundler.workflows.chain_making import Maker
 from bundler.workflows.install import install
 from bundler.workflows.verify import verify
+from tests import histories
 from tests.bundles import ALICE, SOURCES, tiny_bundle
 from tests.campaigns import tree_of
 from tests.lab import ROOT
@@ -32,10 +33,7 @@ from tests.squashed import Line, left, line_of, run
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No power cuts here: what only they could show is left out."""
-    monkeypatch.setattr(files, "sync_filesystem", lambda path: None)
-    monkeypatch.setattr(files, "sync_data", lambda descriptor: None)
-    monkeypatch.setattr(os, "fsync", lambda descriptor: None)
+    histories.quick(monkeypatch)
 
 
 @pytest.fixture(scope="module")
