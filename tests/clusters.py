@@ -2,11 +2,13 @@
 
 import json
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
+from urllib.error import HTTPError
+from urllib.request import Request, urlopen
 
 from tests.campaign_site import SHARED_KERNEL, Office
 from tests.nodes import Lab, SiteBundle
@@ -123,3 +125,21 @@ class Cluster:
 def is_ready(thing: Mapping[str, Any]) -> bool:
     conditions = thing["status"].get("conditions", ())
     return any(each["type"] == "Ready" and each["status"] == "True" for each in conditions)
+
+
+def outer_address(services: Iterable[Mapping[str, Any]]) -> str:
+    """Of the one Service of type LoadBalancer: the ingress controller's."""
+    (service,) = (each for each in services if each["spec"]["type"] == "LoadBalancer")
+    (address,) = (str(each["ip"]) for each in service["status"]["loadBalancer"]["ingress"])
+    return address
+
+
+def answer_of(address: str, name: str) -> int:
+    """What is said at that address to who asks for a name; 0 when nobody says anything."""
+    try:
+        with urlopen(Request(f"http://{address}/metrics", headers={"Host": name}), timeout=10) as answer:
+            return int(answer.status)
+    except HTTPError as error:
+        return error.code
+    except OSError:
+        return 0

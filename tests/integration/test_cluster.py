@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
-from urllib.error import HTTPError
-from urllib.request import Request, urlopen
 
 import pytest
 
@@ -18,7 +16,7 @@ from tests import clusters
 from tests.campaign_site import Office, outward
 from tests.cluster_faults import PROCESSES
 from tests.cluster_load import running_load
-from tests.clusters import ADMIN, FIVE, cluster_office, time_table
+from tests.clusters import ADMIN, FIVE, answer_of, cluster_office, outer_address, time_table
 from tests.conformance import conformance, quick, ran
 from tests.conftest import LONG
 from tests.load_figures import table
@@ -93,23 +91,11 @@ def test_names_from_every_host_by_its_cache_and_by_the_service(cluster: Cluster)
 
 def test_the_way_in_from_outside_the_cluster(cluster: Cluster) -> None:
     """An address of the pool answers this machine, which is none of the site's."""
-    (service,) = (each for each in cluster.get("services -A") if each["spec"]["type"] == "LoadBalancer")
-    (address,) = (each["ip"] for each in service["status"]["loadBalancer"]["ingress"])
+    address = outer_address(cluster.get("services -A"))
     # The name servers' own metrics: what answers HTTP in every cluster.
     cluster.kubectl("create ingress names -n kube-system --rule='names.lab.example/*=kube-dns:9153'")
     eventually(lambda: answer_of(address, "names.lab.example") == 200)
     assert answer_of(address, "others.lab.example") == 404
-
-
-def answer_of(address: str, name: str) -> int:
-    """What is said at that address to who asks for a name; 0 when nobody says anything."""
-    try:
-        with urlopen(Request(f"http://{address}/metrics", headers={"Host": name}), timeout=10) as answer:
-            return int(answer.status)
-    except HTTPError as error:
-        return error.code
-    except OSError:
-        return 0
 
 
 def test_metrics_of_every_host(cluster: Cluster) -> None:

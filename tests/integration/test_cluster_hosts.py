@@ -12,7 +12,7 @@ import pytest
 from bundler.model.lock import Lock
 from bundler.model.lock_parser import parse_lock
 from tests.campaign_site import SHARED_KERNEL, Office
-from tests.clusters import ADMIN, NESTED
+from tests.clusters import ADMIN, NESTED, answer_of, outer_address, subnet_of
 from tests.nodes import Lab, lab_of, site_bundle
 from tests.waiting import eventually
 
@@ -45,7 +45,9 @@ class Cluster:
 
     def write_site(self, *disks: dict[str, str]) -> None:
         """With these disks of n2."""
-        components = f"{SHARED_KERNEL.removesuffix('}')}, {NESTED.removesuffix('}')}, prefetch: ['{FETCHED}']}}}}"
+        pool = f"metallb: {{pools: [{{name: main, addresses: [{subnet_of(self.lab)}.200-{subnet_of(self.lab)}.209]}}]}}"
+        cluster = f"{NESTED.removesuffix('}')}, prefetch: ['{FETCHED}']}}"
+        components = f"{SHARED_KERNEL.removesuffix('}')}, {cluster}, {pool}}}"
         text = self.lab.site_yaml(roles=ROLES, components=components)
         lines = []
         for line in text.splitlines():
@@ -149,6 +151,25 @@ def test_images_are_there_before_pods_want_them(cluster: Cluster) -> None:
     print(f"\n{ended[fetched]['target']}: {ended[fetched]['seconds']} s")
 
 
+def test_a_control_plane_that_is_a_worker_too_announces_outer_addresses(cluster: Cluster) -> None:
+    """kubeadm wants it of no control plane; here the other host's address is taken away."""
+    address, away = (
+        outer_address(cluster.get("services -A")["items"]),
+        "node.kubernetes.io/exclude-from-external-load-balancers",
+    )
+    cluster.kubectl(f"label node n2 {away}=a-test")
+    try:
+        eventually(lambda: announcers(cluster) == {"n1"}, seconds=60)
+        eventually(lambda: answer_of(address, "nobody.lab.example") == 404, seconds=60)
+    finally:
+        cluster.kubectl(f"label node n2 {away}-")
+
+
+def announcers(cluster: Cluster) -> set[str]:
+    """Hosts that say they have Services' addresses."""
+    return {each["status"]["node"] for each in cluster.get("servicel2statuses -A")["items"]}
+
+
 @pytest.mark.parametrize("unit", ["containerd.service", "kubelet.service"])
 def test_what_hangs_is_started_again(cluster: Cluster, unit: str) -> None:
     eventually(cluster.works, seconds=120)
@@ -243,3 +264,24 @@ def _node_of(cluster: Cluster) -> str:
     with suppress(AssertionError):
         return str(cluster.get("pod one-0")["spec"].get("nodeName", ""))
     return ""
+
+
+def test_the_whole_cluster_goes_and_comes_again(cluster: Cluster) -> None:
+    """Nothing of it runs, is mounted or lies about; what pods wrote on the site's disks does."""
+    lab, office = cluster.lab, cluster.office
+    gone = office.run("uninstall", "kubernetes", "--purge", "--yes", "--quiet")
+    for node in ROLES:
+        for trace in (
+            "pgrep -l 'kubelet|containerd|etcd|kube-|flanneld|coredns'",
+            "findmnt -rno TARGET | grep -e /var/lib/kubelet -e /run/containerd -e netns",
+            "ls -d /etc/kubernetes/* /var/lib/kubelet/* /var/lib/etcd/* /var/lib/containerd/*",
+            "ip -o link | grep -e cni0 -e flannel -e veth",
+            "iptables-save | grep -e KUBE -e FLANNEL",
+        ):
+            assert lab.ask(node, trace).stdout == b"", node
+    assert lab.run("n2", f"blkid -p -s LABEL -o value $(readlink -f {DISK})") == "bundle-local"
+    again = office.apply("--quiet")
+    print(f"\ngone in {gone.seconds:.0f} s, there again in {again.seconds:.0f} s")
+    cluster.kubectl("wait --for=condition=Ready node --all --timeout=60s")
+    assert office.apply("--json").json()["actions"] == 0
+    assert office.run("health").code == 0
