@@ -9,10 +9,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from bundler.errors import InvalidDocument, Malformed, MalformedReceipt, NewerToolNeeded
+from bundler.errors import Malformed, MalformedReceipt
 from bundler.model import canonical
 from bundler.model.digest import Digest
-from bundler.model.document import Fields, Reader
+from bundler.model.document import Fields
+from bundler.model.exact import check_kind, parse_exact, whole
 from bundler.model.limits import LIMITS
 from bundler.model.names import check_segment
 from bundler.model.scalars import parse_time, write_time
@@ -65,27 +66,17 @@ def split_receipt(data: bytes, *, path: str) -> tuple[bytes, bytes]:
 
 def parse_receipt(line: bytes, *, path: str) -> Receipt:
     """Raises MalformedReceipt, NewerToolNeeded."""
-    reader = Reader(file=path)
+
+    def read(fields: Fields) -> Receipt:
+        check_kind(fields, path=path, types=(TYPE,), form=FORMAT)
+        receipt = whole(fields, _receipt)
+        _check_numbers(receipt)
+        return receipt
+
     try:
-        fields = reader.json(line)
-        if (found := fields.text("type")) != TYPE:
-            raise Malformed(found=f"the type {found[:40]!r}", expected=TYPE)
-        if (form := fields.integer("format")) != FORMAT:
-            raise NewerToolNeeded(path=path, needs=f"format {form}")
-        receipt = fields.whole(_receipt)
-        reader.finish()
-        if receipt.current >= len(receipt.releases) or any(h.base >= len(receipt.releases) for h in receipt.blobs):
-            raise Malformed(found="a number of no release", expected="one of the releases")
-        if len(receipt.blobs) > LIMITS.entries:
-            raise Malformed(found=f"{len(receipt.blobs)} blobs", expected=f"{LIMITS.entries} at most")
-    except InvalidDocument as error:
-        problem = error.problems[0]
-        raise MalformedReceipt(path=path, found=problem.found, expected=problem.expected) from None
+        return parse_exact(line, path=path, read=read, write=write_receipt)
     except Malformed as error:
         raise MalformedReceipt(path=path, found=error.found, expected=error.expected) from None
-    if write_receipt(receipt) != line:
-        raise MalformedReceipt(path=path, found="another serialisation", expected="canonical JSON")
-    return receipt
 
 
 def _receipt(fields: Fields) -> Receipt:
@@ -99,3 +90,10 @@ def _receipt(fields: Fields) -> Receipt:
         "blobs": fields.each("blobs", parse_held),
     }
     return fields.build(Receipt, **values)
+
+
+def _check_numbers(receipt: Receipt) -> None:
+    if receipt.current >= len(receipt.releases) or any(h.base >= len(receipt.releases) for h in receipt.blobs):
+        raise Malformed(found="a number of no release", expected="one of the releases")
+    if len(receipt.blobs) > LIMITS.entries:
+        raise Malformed(found=f"{len(receipt.blobs)} blobs", expected=f"{LIMITS.entries} at most")

@@ -4,10 +4,11 @@ nothing any more. Canonical JSON with types of their own, so that a signature ne
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from bundler.errors import InvalidDocument, Malformed, MalformedStatement, NewerToolNeeded
+from bundler.errors import Malformed, MalformedStatement
 from bundler.model import canonical
 from bundler.model.digest import Digest
-from bundler.model.document import Fields, Reader
+from bundler.model.document import Fields
+from bundler.model.exact import check_kind, parse_exact, whole
 from bundler.model.limits import LIMITS
 
 ROTATION, REVOCATION = "bundle-rotation", "bundle-revocation"
@@ -54,25 +55,15 @@ def write_renewal(renewal: Renewal) -> bytes:
 
 def parse_renewal(data: bytes, *, path: str) -> Renewal:
     """Read signed bytes, only as `write_renewal` writes them. Raises MalformedStatement, NewerToolNeeded."""
+
+    def read(fields: Fields) -> Renewal:
+        kind = check_kind(fields, path=path, types=(ROTATION, REVOCATION), form=FORMAT)
+        return whole(fields, _rotation if kind == ROTATION else _revocation)
+
     try:
-        reader = Reader(file=path)
-        fields = reader.json(data)
-        kind, form = fields.text("type"), fields.integer("format")
-        reader.finish()
-        if kind not in (ROTATION, REVOCATION):
-            raise Malformed(found=f"the type {kind[:40]!r}", expected=f"{ROTATION} or {REVOCATION}")
-        if form != FORMAT:
-            raise NewerToolNeeded(path=path, needs=f"format {form}")
-        renewal: Renewal = fields.whole(_rotation if kind == ROTATION else _revocation)
-        reader.finish()
-    except InvalidDocument as error:
-        first = error.problems[0]
-        raise MalformedStatement(path=path, where="its fields", found=first.found, expected=first.expected) from None
+        return parse_exact(data, path=path, read=read, write=write_renewal)
     except Malformed as error:
-        raise MalformedStatement(path=path, where="its type", found=error.found, expected=error.expected) from None
-    if write_renewal(renewal) != data:
-        raise MalformedStatement(path=path, where="its end", found="another serialisation", expected="canonical JSON")
-    return renewal
+        raise MalformedStatement(path=path, where="its fields", found=error.found, expected=error.expected) from None
 
 
 def _rotation(fields: Fields) -> Renewal:

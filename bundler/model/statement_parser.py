@@ -2,9 +2,10 @@
 
 from collections.abc import Iterable
 
-from bundler.errors import InvalidDocument, Malformed, MalformedStatement, NewerToolNeeded
+from bundler.errors import Malformed, MalformedStatement
 from bundler.model.digest import Digest
-from bundler.model.document import Fields, Reader
+from bundler.model.document import Fields
+from bundler.model.exact import check_kind, parse_exact, whole
 from bundler.model.limits import LIMITS
 from bundler.model.names import check_label, check_segment, check_version
 from bundler.model.platform import Platform
@@ -36,36 +37,17 @@ from bundler.model.statement import (
 
 def parse_statement(data: bytes, *, path: str) -> Statement:
     """Read signed bytes. Raises MalformedStatement, or NewerToolNeeded for a type, format or feature not known here."""
-    reader = Reader(file=path)
-    try:
-        fields = reader.json(data)
-        _check_kind(fields, path)
-        statement = fields.whole(_statement)
-        reader.finish()
+
+    def read(fields: Fields) -> Statement:
+        check_kind(fields, path=path, types=(TYPE,), form=FORMAT, features=FEATURES)
+        statement = whole(fields, _statement)
         _check_whole(statement)
-    except InvalidDocument as error:
-        first = error.problems[0]
-        raise MalformedStatement(path=path, where="bundle.json", found=first.found, expected=first.expected) from None
+        return statement
+
+    try:
+        return parse_exact(data, path=path, read=read, write=write_statement)
     except Malformed as error:
         raise MalformedStatement(path=path, where="bundle.json", found=error.found, expected=error.expected) from None
-    if write_statement(statement) != data:
-        raise MalformedStatement(
-            path=path, where="bundle.json", found="another serialisation", expected="canonical JSON"
-        )
-    return statement
-
-
-def _check_kind(fields: Fields, path: str) -> None:
-    """The type first, then the format and the features: nothing else has a meaning before these do."""
-    kind, form = fields.text("type"), fields.integer("format")
-    requires = fields.values("requires", str)
-    fields.reader.finish()
-    if kind != TYPE:
-        raise Malformed(found=f"the type {kind[:40]!r}", expected=TYPE)
-    unknown = sorted(set(requires) - FEATURES)
-    if form != FORMAT or unknown:
-        features = f"the features {', '.join(map(repr, unknown))[:200]}"
-        raise NewerToolNeeded(path=path, needs=features if form == FORMAT else f"format {form}")
 
 
 def _statement(fields: Fields) -> Statement:

@@ -9,10 +9,11 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from bundler.errors import InvalidDocument, Malformed, MalformedStatement, NewerToolNeeded, Usage
+from bundler.errors import Malformed, MalformedStatement, Usage
 from bundler.model import canonical
 from bundler.model.digest import Digest
-from bundler.model.document import Fields, Reader
+from bundler.model.document import Fields
+from bundler.model.exact import check_kind, parse_exact, whole
 from bundler.model.limits import LIMITS
 from bundler.model.profile import Release, parse_release
 
@@ -119,33 +120,17 @@ def write_volumes(volumes: Volumes) -> bytes:
 
 def parse_volumes(data: bytes, *, path: str) -> Volumes:
     """Raises MalformedStatement, or NewerToolNeeded for a type, format or feature not known here."""
-    reader = Reader(file=path)
-    try:
-        fields = reader.json(data)
-        _check_kind(fields, path)
-        volumes = fields.whole(_volumes)
-        reader.finish()
+
+    def read(fields: Fields) -> Volumes:
+        check_kind(fields, path=path, types=(TYPE,), form=FORMAT)
+        volumes = whole(fields, _volumes)
         _check_sizes(volumes.slices)
-    except InvalidDocument as error:
-        first = error.problems[0]
-        raise MalformedStatement(path=path, where="its slices", found=first.found, expected=first.expected) from None
+        return volumes
+
+    try:
+        return parse_exact(data, path=path, read=read, write=write_volumes)
     except Malformed as error:
         raise MalformedStatement(path=path, where="its slices", found=error.found, expected=error.expected) from None
-    if write_volumes(volumes) != data:
-        raise MalformedStatement(
-            path=path, where="its slices", found="another serialisation", expected="canonical JSON"
-        )
-    return volumes
-
-
-def _check_kind(fields: Fields, path: str) -> None:
-    kind, form = fields.text("type"), fields.integer("format")
-    requires = fields.values("requires", str)
-    fields.reader.finish()
-    if kind != TYPE:
-        raise Malformed(found=f"the type {kind[:40]!r}", expected=TYPE)
-    if form != FORMAT or requires:
-        raise NewerToolNeeded(path=path, needs=f"format {form}, features {', '.join(requires)[:200] or 'none'}")
 
 
 def _volumes(fields: Fields) -> Volumes:

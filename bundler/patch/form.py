@@ -19,10 +19,11 @@ from typing import Any
 
 import zstandard
 
-from bundler.errors import InvalidDocument, Malformed
+from bundler.errors import Malformed
 from bundler.model import canonical
 from bundler.model.digest import Digest
-from bundler.model.document import Fields, Reader, parse_integer
+from bundler.model.document import Fields, parse_integer
+from bundler.model.exact import parse_exact, whole
 from bundler.model.limits import LIMITS
 from bundler.patch.bytes_at import Bytes
 from bundler.patch.match import NEAR, SEGMENT, Copy, Range
@@ -72,21 +73,22 @@ class Head:
 
 
 def write_head(head: Head) -> bytes:
-    data = canonical.dump(_plain(head))
-    packed = zstandard.ZstdCompressor(level=_LEVEL).compress(data)
+    packed = zstandard.ZstdCompressor(level=_LEVEL).compress(_write_plain(head))
     return MAGIC + f"{len(packed)}\n".encode() + packed
 
 
-def _plain(head: Head) -> dict[str, Any]:
-    return {
-        "target": _side(head.target),
-        "bases": [_side(base) for base in head.bases],
-        "probes": [f"{kind} {probe}" for kind, probe in head.probes],
-        "segments": [
-            {"plain": each.plain, "size": each.size, "ranges": [f"{r.start} {r.size}" for r in each.ranges]}
-            for each in head.segments
-        ],
-    }
+def _write_plain(head: Head) -> bytes:
+    return canonical.dump(
+        {
+            "target": _side(head.target),
+            "bases": [_side(base) for base in head.bases],
+            "probes": [f"{kind} {probe}" for kind, probe in head.probes],
+            "segments": [
+                {"plain": each.plain, "size": each.size, "ranges": [f"{r.start} {r.size}" for r in each.ranges]}
+                for each in head.segments
+            ],
+        }
+    )
 
 
 def _side(side: Side) -> dict[str, Any]:
@@ -100,17 +102,14 @@ def read_head(patch: Bytes) -> tuple[Head, int]:
         raise Malformed(found="another beginning", expected=MAGIC.decode().strip())
     start = len(MAGIC) + len(line) + 1
     data = unpack(patch.read(int(line), start), LIMITS.document)
-    reader = Reader(file="the patch")
-    try:
-        head = reader.json(data).whole(_head)
-        reader.finish()
-    except InvalidDocument as error:
-        raise Malformed(found=error.problems[0].found, expected=error.problems[0].expected) from None
-    if canonical.dump(_plain(head)) != data:
-        raise Malformed(found="another serialisation", expected="canonical JSON")
+    head = parse_exact(data, path="the patch", read=_whole_head, write=_write_plain)
     end = start + int(line)
     _check(head, patch.size - end)
     return head, end
+
+
+def _whole_head(fields: Fields) -> Head:
+    return whole(fields, _head)
 
 
 def _head(fields: Fields) -> Head:
