@@ -267,8 +267,10 @@ def _node_of(cluster: Cluster) -> str:
 
 
 def test_the_whole_cluster_goes_and_comes_again(cluster: Cluster) -> None:
-    """Nothing of it runs, is mounted or lies about; what pods wrote on the site's disks does."""
+    """Nothing of it runs, is mounted or lies about; what pods wrote on the site's disks does, and others' rules."""
     lab, office = cluster.lab, cluster.office
+    own = "POSTROUTING -s 10.99.0.0/16 -j MASQUERADE"
+    lab.run("n2", f"iptables -t nat -A {own}")
     gone = office.run("uninstall", "kubernetes", "--purge", "--yes", "--quiet")
     for node in ROLES:
         for trace in (
@@ -276,10 +278,11 @@ def test_the_whole_cluster_goes_and_comes_again(cluster: Cluster) -> None:
             "findmnt -rno TARGET | grep -e /var/lib/kubelet -e /run/containerd -e netns",
             "ls -d /etc/kubernetes/* /var/lib/kubelet/* /var/lib/etcd/* /var/lib/containerd/*",
             "ip -o link | grep -e cni0 -e flannel -e veth",
-            "iptables-save | grep -e KUBE -e FLANNEL",
+            "iptables-save | grep -e KUBE -e FLANNEL -e CNI",
         ):
             assert lab.ask(node, trace).stdout == b"", node
     assert lab.run("n2", f"blkid -p -s LABEL -o value $(readlink -f {DISK})") == "bundle-local"
+    lab.run("n2", f"iptables -t nat -D {own}")
     again = office.apply("--quiet")
     print(f"\ngone in {gone.seconds:.0f} s, there again in {again.seconds:.0f} s")
     cluster.kubectl("wait --for=condition=Ready node --all --timeout=60s")

@@ -37,7 +37,7 @@ from bundler.components.kubernetes.prefetch import Fetched, prefetched
 from bundler.components.kubernetes.prefetch import space as prefetch_space
 from bundler.components.kubernetes.releases import HELM
 from bundler.components.kubernetes.restore import RESTORE
-from bundler.components.kubernetes.runtime import BIN, RUNTIME_UNIT, programs, runtime, version_of
+from bundler.components.kubernetes.runtime import BIN, RUNTIME_UNIT, Pulled, programs, runtime, version_of
 from bundler.components.kubernetes.service_proxy import ServiceProxy
 from bundler.components.kubernetes.settings import SCHEMA, parse_settings
 from bundler.components.kubernetes.skew import VERSIONS
@@ -128,7 +128,7 @@ def _bare(facts: HostFacts) -> bool:
 
 
 def _runtime(goal: Goal, host: SiteHost) -> Sequence[Resource]:
-    return (*runtime(goal, host), Asked(facts=(NODE,)))
+    return (Pulled(), *runtime(goal, host), Asked(facts=(NODE,)))
 
 
 def _member(goal: Goal, host: SiteHost) -> Sequence[Resource]:

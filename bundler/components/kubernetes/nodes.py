@@ -32,9 +32,27 @@ _BEGUN = (
 )
 _JOINED = f"mkdir -p {STATE} && : > {STATE}/joined && sync {STATE}"
 _ADMIN, _DRAIN = "/run/bundle/leaving.conf", 600
-_RESET = f"""rm -rf {STATE}/joined {STATE}/control {STATE}/drained {STATE}/manifests {KEPT}
+_CHAINS = "KUBE|FLANNEL|CNI"
+_LEAVING = f"{STATE}/leaving"  # until nothing of the cluster is left on the host
+# What kubeadm leaves to others goes too: rules and interfaces of kube-proxy and of the pods' network.
+_RESET = f"""mkdir -p {STATE} && : > {_LEAVING} || exit 1
+rm -rf {STATE}/joined {STATE}/control {STATE}/drained {STATE}/manifests {KEPT}
 kubeadm reset --force --cleanup-tmp-dir || exit 1
-rm -rf /etc/cni/net.d /etc/kubernetes/manifests
+rm -rf /etc/cni/net.d /var/lib/cni /run/flannel /etc/kubernetes/manifests
+for link in cni0 flannel.1 kube-ipvs0; do
+  [ ! -e /sys/class/net/$link ] || ip link delete $link || exit 1
+done
+for tables in iptables ip6tables; do
+  rules=$($tables-save) || continue
+  printf '%s\\n' "$rules" | grep -Eq '^:({_CHAINS})-' || continue
+  printf '%s\\n' "$rules" | grep -Ev '^:({_CHAINS})-|-[Aj] ({_CHAINS})-' | $tables-restore || exit 1
+done
+for family in ip ip6; do nft delete table $family kube-proxy 2>/dev/null; done
+rm -f {_LEAVING}
+"""
+# Its beginning was cut off: what is there belongs to a cluster that it has left.
+_CLEARED = f"""if [ -e {_LEAVING} ]; then
+{_RESET}fi
 """
 _FIRST = "/run/bundle/init.yaml"
 # A host that has it is chosen for no Service's outer address; kubeadm gives it to all control planes.
@@ -77,7 +95,7 @@ NODE: Ask[Node] = Ask(
     name="its part in the cluster",
     script=f"""if [ -f {STATE}/joined ] && [ -f /etc/kubernetes/kubelet.conf ]; then echo joined; fi
 if [ -d /var/lib/etcd/member ] || [ -e /etc/kubernetes/kubelet.conf ] || \\
-  [ -n "$(ls /etc/kubernetes/manifests 2>/dev/null)" ]; then echo begun; fi
+  [ -n "$(ls /etc/kubernetes/manifests 2>/dev/null)" ] || [ -e {_LEAVING} ]; then echo begun; fi
 if [ -f {STATE}/drained ]; then echo drained; fi
 if [ -d {KEPT} ]; then echo kept; fi
 sed 's/^/control=/' {STATE}/control 2>/dev/null
@@ -146,7 +164,7 @@ class Member:
 
     def _init(self, have: Node) -> str:
         return f"""umask 077; mkdir -p /run/bundle && cat > {_FIRST} || exit 1
-{beginning(self.goal, self.host)}kubeadm init --config {_FIRST} {ignored(self.goal, have, _DATA)} || exit 1
+{_CLEARED}{beginning(self.goal, self.host)}kubeadm init --config {_FIRST} {ignored(self.goal, have, _DATA)} || exit 1
 rm -f {_FIRST}
 {self._chosen()}{self._made()}{_JOINED}
 """
@@ -171,7 +189,7 @@ rm -f {_FIRST}
         serves = self.host in control_planes(self.goal) and self._is_current(facts)
         return f"""umask 077; mkdir -p /run/bundle && cat > {JOINING} || exit 1
 trap 'rm -f {JOINING}' EXIT
-kubeadm join --config {JOIN_CONFIG} {ignored(self.goal, have)} || exit 1
+{_CLEARED}kubeadm join --config {JOIN_CONFIG} {ignored(self.goal, have)} || exit 1
 {self._chosen()}{self._made() if serves else ""}{_JOINED}
 """
 

@@ -1,6 +1,8 @@
 """containerd: the container runtime of every host of the cluster, with runc and the CNI plugins."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 from bundler.components.base.sources import CA
 from bundler.components.kubernetes.settings import settings_of
@@ -8,6 +10,8 @@ from bundler.components.registry.endpoint import repositories_host
 from bundler.components.store.programs import Programs, Source
 from bundler.errors import NotCarried
 from bundler.model.site import SITE_ROLE, SiteHost
+from bundler.steps.actions import Action, Run
+from bundler.steps.facts import Ask, Fact, HostFacts
 from bundler.steps.render import render
 from bundler.steps.resources import File, Resource, Service
 from bundler.steps.step import Goal
@@ -20,6 +24,27 @@ PULL = "ctr -n k8s.io images pull --hosts-dir /etc/containerd/certs.d --skip-met
 _PROGRAMS = ("containerd", "containerd-shim-runc-v2", "ctr")
 # Flannel brings its own beside these; host-local and loopback are what it builds upon.
 _PLUGINS = ("bandwidth", "bridge", "firewall", "host-local", "loopback", "portmap", "tuning")
+
+_DATA = "/var/lib/containerd"
+_KEEPS: Ask[bool] = Ask(
+    name="whether containerd keeps anything", script=f"ls -A {_DATA} 2>/dev/null | head -n 1", reading=bool, bare=False
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pulled:
+    """Images and containers, the first of what a host has of its runtime, and so the last to go: nothing uses them."""
+
+    def asks(self) -> tuple[Fact[Any], ...]:
+        return (_KEEPS,)
+
+    def wanted(self, facts: HostFacts) -> Iterator[Action]:
+        yield from ()
+
+    def unwanted(self, facts: HostFacts, *, purge: bool) -> Iterator[Action]:
+        if purge and facts[_KEEPS]:
+            text = f"find {_DATA} -xdev -mindepth 1 -delete"
+            yield Run(name="remove images and containers", text=text, timeout=600, reason="it holds data")
 
 
 def carried_files(goal: Goal, host: SiteHost) -> Source:
