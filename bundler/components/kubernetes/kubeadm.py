@@ -53,6 +53,7 @@ def cluster_text(goal: Goal, host: SiteHost) -> str:
             "nodeRegistration": _registration(goal, version, host),
             # Name service is a chart of ours.
             "skipPhases": ["addon/coredns"],
+            **_timeouts(version),
         },
         _cluster(goal, version),
         _kubelet(goal),
@@ -67,12 +68,16 @@ def join_text(goal: Goal, host: SiteHost) -> str:
         "kind": "JoinConfiguration",
         "discovery": {"file": {"kubeConfigPath": JOINING}},
         "nodeRegistration": _registration(goal, version, host),
+        **_timeouts(version),
     }
     if host in control_planes(goal):
         join["controlPlane"] = {"localAPIEndpoint": {"advertiseAddress": str(host.address), "bindPort": API_PORT}}
-    if minor_of(version) >= 31:  # a new member of etcd takes what the others have first, from a disk that may be slow
-        join["timeouts"] = {"etcdAPICall": "5m0s"}
     return _documents(version, join)
+
+
+def _timeouts(version: str) -> dict[str, Any]:
+    """For machines that are slow or busy; a new member of etcd takes what the others have first, too."""
+    return {"timeouts": {"etcdAPICall": "5m0s", "kubernetesAPICall": "3m0s"}} if minor_of(version) >= 31 else {}
 
 
 def control_settings(goal: Goal) -> str:
