@@ -6,7 +6,7 @@ may still write.
 https://kubernetes.io/docs/concepts/cluster-administration/node-shutdown/#non-graceful-node-shutdown
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from bundler.components.kubernetes.releases import ADMIN, CLUSTER
@@ -18,8 +18,8 @@ _SHOWN = 3
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Away:
-    """`waiting` are pods (NAMESPACE/NAME) that were to leave a silent host, by its name; `out` are hosts that count as
-    switched off."""
+    """`waiting` are pods (NAMESPACE/NAME) that were to leave a silent host, by its name, last those in whose places
+    there are others (which may wait for a volume); `out` are hosts that count as switched off."""
 
     waiting: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     out: frozenset[str] = frozenset()
@@ -27,12 +27,18 @@ class Away:
 
 def _read(said: str) -> Away:
     lines = [line.split() for line in said.splitlines() if line.strip()]
-    waiting = {name: tuple(pods) for what, name, *pods in lines if what == "waiting" and pods}
+    waiting = {name: _in_order(pods) for what, name, *pods in lines if what == "waiting" and pods}
     return Away(waiting=waiting, out=frozenset(name for what, name, *_ in lines if what == "out"))
 
 
+def _in_order(pods: Iterable[str]) -> tuple[str, ...]:
+    """Of NAMESPACE/NAME=OWNER'S-KIND."""
+    known = [pod.partition("=") for pod in pods]
+    return tuple(name for name, _, kind in sorted(known, key=lambda each: each[2] == "ReplicaSet"))
+
+
 _NODE = '{.metadata.name} {.status.conditions[?(@.type=="Ready")].status} {.spec.taints[*].key}{"\\n"}'
-_POD = "{.metadata.namespace}/{.metadata.name} "
+_POD = "{.metadata.namespace}/{.metadata.name}={.metadata.ownerReferences[0].kind} "
 AWAY: Ask[Away] = Ask(
     name="pods that wait for silent hosts",
     after=CLUSTER,

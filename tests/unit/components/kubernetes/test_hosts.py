@@ -106,10 +106,10 @@ def test_scripts_are_shell(goal: Goal, tmp_path: Path) -> None:
 
 def test_pods_that_wait_for_a_silent_host_are_named(goal: Goal) -> None:
     ready = {**dict.fromkeys(("n1", "n2", "n3"), "True"), "n4": "Unknown"}
-    waiting = AWAY.reading("out n9\nwaiting n4 db/mariadb-0 db/redis-1 \nwaiting n3 \n")
-    assert waiting == Away(waiting={"n4": ("db/mariadb-0", "db/redis-1")}, out=frozenset({"n9"}))
+    waiting = AWAY.reading("out n9\nwaiting n4 a/web-x=ReplicaSet db/mariadb-0=StatefulSet db/bare= \nwaiting n3 \n")
+    assert waiting == Away(waiting={"n4": ("db/mariadb-0", "db/bare", "a/web-x")}, out=frozenset({"n9"}))
     (note,) = judged(goal, "nodes", {"n1": {READY: ready, AWAY: waiting}})
-    assert note.found == "the cluster has n4 as not ready; 2 pods wait for it: db/mariadb-0, db/redis-1"
+    assert note.found == "the cluster has n4 as not ready; 3 pods wait for it: db/mariadb-0, db/bare, a/web-x"
     assert "kubectl taint node n4 node.kubernetes.io/out-of-service=nodeshutdown:NoExecute" in note.fix
     told = replace(waiting, out=frozenset({"n4"}))
     (note,) = judged(goal, "nodes", {"n1": {READY: ready, AWAY: told}})
