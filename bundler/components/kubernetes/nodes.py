@@ -40,7 +40,7 @@ rm -rf {STATE}/joined {STATE}/control {STATE}/drained {STATE}/manifests {KEPT}
 kubeadm reset --force --cleanup-tmp-dir || exit 1
 rm -rf /etc/cni/net.d /var/lib/cni /run/flannel /etc/kubernetes/manifests
 for link in cni0 flannel.1 kube-ipvs0; do
-  [ ! -e /sys/class/net/$link ] || ip link delete $link || exit 1
+  ! ip link show $link >/dev/null 2>&1 || ip link delete $link || exit 1
 done
 for tables in iptables ip6tables; do
   rules=$($tables-save) || continue
