@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from ipaddress import ip_network
 from typing import Any
 
+from bundler.components.kubernetes.entry import ADDRESS_UNIT
 from bundler.components.kubernetes.kubeadm import minor_of
 from bundler.components.kubernetes.nodes import NODE
 from bundler.components.kubernetes.pki import API_VIP, CONTROL_PLANE, FOLDER, KUBE_CA, NODES, root
@@ -74,11 +75,13 @@ class Route:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Host:
-    """`routes` with the default one's; `addresses` are its own; `units` run and were not started by us; `modules` of
-    those that were asked for are in the kernel, or could be."""
+    """`routes` with the default one's; `addresses` are its own, which we may give out (`announces`) since an earlier
+    try; `units` run and were not started by us; `modules` of those that were asked for are in the kernel, or could be.
+    """
 
     routes: tuple[Route, ...] = ()
     addresses: tuple[str, ...] = ()
+    announces: bool = False
     swaps: tuple[str, ...] = ()
     units: tuple[str, ...] = ()
     modules: frozenset[str] = frozenset()
@@ -101,6 +104,7 @@ def _script(goal: Goal) -> str:
     units = " ".join(f"{unit}.service" for unit in _UNITS)
     return f"""{{ ip route show table main; ip -6 route show table main; }} 2>/dev/null | sed 's/^/route /'
 ip -o addr show 2>/dev/null | awk '{{ sub("/.*", "", $4); print "address " $2 " " $4 }}'
+if head -n 1 /etc/systemd/system/{ADDRESS_UNIT} 2>/dev/null | grep -q '^{OURS}'; then echo announces; fi
 awk 'NR > 1 {{ print "swap " $1 }}' /proc/swaps
 for u in {units}; do
   # One of ours whose start was cut off has no stamp, but our file.
@@ -126,6 +130,7 @@ def _host(said: str) -> Host:
     return Host(
         routes=tuple(_routes(line[1:] for line in lines if line[0] == "route")),
         addresses=tuple(line[2] for line in lines if line[0] == "address"),
+        announces=["announces"] in lines,
         swaps=all_of("swap"),
         units=all_of("unit"),
         modules=frozenset(all_of("module")),
@@ -209,9 +214,9 @@ def _networks(goal: Goal, have: Host) -> Iterator[Note]:
 
 
 def _entry(goal: Goal, have: Host) -> Iterator[Note]:
-    """Nothing of ours gives out the API's address yet."""
+    """Of a host that is not one of our cluster's: it may have got as far as giving out the API's address."""
     vip = goal.site.vips.get(API_VIP)
-    if vip is not None and str(vip) in have.addresses:
+    if vip is not None and str(vip) in have.addresses and not have.announces:
         fix = f"Take the address from it, or choose another one for `vips: {{{API_VIP}: …}}`."
         yield Note(f"it has the virtual address {API_VIP}, {vip}, already", fix)
 

@@ -172,6 +172,7 @@ NO_FINDING: list[tuple[str, str, dict[str, Any]]] = [
     ("n4", "{proxy: ipvs}", {"said": "module ip_vs\nmodule ip_vs_rr\nmodule ip_set\nmodule xt_set\n"}),
     ("n4", "{proxy: nftables}", {"said": "module nf_tables\nkernel 5.14.0-427.el9\n"}),
     ("n4", "{proxy: iptables}", {"said": "kernel 5.4.0-26-generic\n"}),
+    ("n1", "{}", {"said": "address eth0 10.77.0.100\nannounces\n"}),
     ("n4", "{}", {"cpus": 1, "packages": "rc |docker.io|20.10"}),
 ]
 
