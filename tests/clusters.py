@@ -32,13 +32,17 @@ def subnet_of(lab: Lab) -> str:
     return lab.nodes[0].address.rpartition(".")[0]
 
 
+def outer_pool(lab: Lab) -> str:
+    """The component's settings, for Services of type LoadBalancer."""
+    return f"metallb: {{pools: [{{name: main, addresses: [{subnet_of(lab)}.200-{subnet_of(lab)}.209]}}]}}"
+
+
 def cluster_office(lab: Lab, folder: Path, bundle: SiteBundle, roles: Mapping[str, Sequence[str]] = FIVE) -> Office:
     """An administrator's folder whose site.yaml wants a cluster."""
     office = Office(lab=lab, folder=folder, bundle=bundle)
     office.folder.mkdir()
     subnet = subnet_of(lab)
-    pools = f"metallb: {{pools: [{{name: main, addresses: [{subnet}.200-{subnet}.209]}}]}}"
-    components = f"{SHARED_KERNEL.removesuffix('}')}, {NESTED}, {pools}}}"
+    components = f"{SHARED_KERNEL.removesuffix('}')}, {NESTED}, {outer_pool(lab)}}}"
     office.write_site(roles=roles, components=components, more=f"vips: {{api: {subnet}.100}}")
     return office
 

@@ -37,9 +37,7 @@ from bundler.model.scalars import (
 def parse_component(text: str, *, file: str) -> Component:
     """Read a component manifest. Raises InvalidDocument with every problem."""
     reader = Reader(file=file)
-    component = reader.yaml(text).whole(_component)
-    reader.finish()
-    return component
+    return reader.yaml(text).document(_component)
 
 
 def _component(source: Fields) -> Component:

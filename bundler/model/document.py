@@ -181,6 +181,12 @@ class Fields:
             self.fail(found=f"the unknown key {self._name(key)!r}", expected=known, line=self.table.pairs[key].line)
         return value
 
+    def document(self, build: Callable[["Fields"], T]) -> T:
+        """`whole`, of a document's root. Raises InvalidDocument with all problems."""
+        value = self.whole(build)
+        self.reader.finish()
+        return value
+
     def build(self, make: Callable[P, T], *args: P.args, **facts: P.kwargs) -> T:
         """Call `make` if nothing failed so far; its Malformed becomes a problem of this mapping."""
         if not self.ok:

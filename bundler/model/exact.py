@@ -22,13 +22,6 @@ def parse_exact(data: bytes, *, path: str, read: Callable[[Fields], T], write: C
     return value
 
 
-def whole(fields: Fields, build: Callable[[Fields], T]) -> T:
-    """A document's value. Raises InvalidDocument with all problems."""
-    value = fields.whole(build)
-    fields.reader.finish()
-    return value
-
-
 def check_kind(
     fields: Fields, *, path: str, types: tuple[str, ...], form: int, features: frozenset[str] = frozenset()
 ) -> str:

@@ -39,9 +39,7 @@ def parse_lock(text: str, *, file: str) -> Lock:
     fields = reader.yaml(text)
     fields.value("lockVersion", _version)
     reader.finish()
-    lock = fields.whole(_lock)
-    reader.finish()
-    return lock
+    return fields.document(_lock)
 
 
 def _version(text: str) -> str:

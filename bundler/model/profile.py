@@ -87,9 +87,7 @@ class Profile:
 def parse_profile(text: str, *, file: str) -> Profile:
     """Read a profile. Raises InvalidDocument with every problem."""
     reader = Reader(file=file)
-    profile = reader.yaml(text).whole(_profile)
-    reader.finish()
-    return profile
+    return reader.yaml(text).document(_profile)
 
 
 def parse_release(fields: Fields) -> Release:

@@ -13,7 +13,7 @@ from bundler.errors import Malformed, MalformedReceipt
 from bundler.model import canonical
 from bundler.model.digest import Digest
 from bundler.model.document import Fields
-from bundler.model.exact import check_kind, parse_exact, whole
+from bundler.model.exact import check_kind, parse_exact
 from bundler.model.limits import LIMITS
 from bundler.model.names import check_segment
 from bundler.model.scalars import parse_time, write_time
@@ -69,7 +69,7 @@ def parse_receipt(line: bytes, *, path: str) -> Receipt:
 
     def read(fields: Fields) -> Receipt:
         check_kind(fields, path=path, types=(TYPE,), form=FORMAT)
-        receipt = whole(fields, _receipt)
+        receipt = fields.document(_receipt)
         _check_numbers(receipt)
         return receipt
 

@@ -8,7 +8,7 @@ from bundler.errors import Malformed, MalformedStatement
 from bundler.model import canonical
 from bundler.model.digest import Digest
 from bundler.model.document import Fields
-from bundler.model.exact import check_kind, parse_exact, whole
+from bundler.model.exact import check_kind, parse_exact
 from bundler.model.limits import LIMITS
 
 ROTATION, REVOCATION = "bundle-rotation", "bundle-revocation"
@@ -58,7 +58,7 @@ def parse_renewal(data: bytes, *, path: str) -> Renewal:
 
     def read(fields: Fields) -> Renewal:
         kind = check_kind(fields, path=path, types=(ROTATION, REVOCATION), form=FORMAT)
-        return whole(fields, _rotation if kind == ROTATION else _revocation)
+        return fields.document(_rotation if kind == ROTATION else _revocation)
 
     try:
         return parse_exact(data, path=path, read=read, write=write_renewal)

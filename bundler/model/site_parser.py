@@ -34,9 +34,7 @@ def parse_site(text: str, *, file: str, components: Mapping[str, SettingsParser]
     Raises InvalidDocument with every problem.
     """
     reader = Reader(file=file)
-    site = reader.yaml(text).whole(lambda fields: _site(fields, components))
-    reader.finish()
-    return site
+    return reader.yaml(text).document(lambda fields: _site(fields, components))
 
 
 def _site(fields: Fields, components: Mapping[str, SettingsParser]) -> Site:

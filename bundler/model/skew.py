@@ -65,9 +65,7 @@ def table() -> tuple[Row, ...]:
 def parse_table(text: str, *, file: str) -> tuple[Row, ...]:
     """Raises InvalidDocument with every problem."""
     reader = Reader(file=file)
-    rows = reader.yaml(text).whole(lambda fields: fields.each("rows", _row))
-    reader.finish()
-    return rows
+    return reader.yaml(text).document(lambda fields: fields.each("rows", _row))
 
 
 def _row(fields: Fields) -> Row:

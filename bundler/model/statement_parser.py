@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from bundler.errors import Malformed, MalformedStatement
 from bundler.model.digest import Digest
 from bundler.model.document import Fields
-from bundler.model.exact import check_kind, parse_exact, whole
+from bundler.model.exact import check_kind, parse_exact
 from bundler.model.limits import LIMITS
 from bundler.model.names import check_label, check_segment, check_version
 from bundler.model.platform import Platform
@@ -40,7 +40,7 @@ def parse_statement(data: bytes, *, path: str) -> Statement:
 
     def read(fields: Fields) -> Statement:
         check_kind(fields, path=path, types=(TYPE,), form=FORMAT, features=FEATURES)
-        statement = whole(fields, _statement)
+        statement = fields.document(_statement)
         _check_whole(statement)
         return statement
 

@@ -13,7 +13,7 @@ from bundler.errors import Malformed, MalformedStatement, Usage
 from bundler.model import canonical
 from bundler.model.digest import Digest
 from bundler.model.document import Fields
-from bundler.model.exact import check_kind, parse_exact, whole
+from bundler.model.exact import check_kind, parse_exact
 from bundler.model.limits import LIMITS
 from bundler.model.profile import Release, parse_release
 
@@ -123,7 +123,7 @@ def parse_volumes(data: bytes, *, path: str) -> Volumes:
 
     def read(fields: Fields) -> Volumes:
         check_kind(fields, path=path, types=(TYPE,), form=FORMAT)
-        volumes = whole(fields, _volumes)
+        volumes = fields.document(_volumes)
         _check_sizes(volumes.slices)
         return volumes
 

@@ -23,7 +23,7 @@ from bundler.errors import Malformed
 from bundler.model import canonical
 from bundler.model.digest import Digest
 from bundler.model.document import Fields, parse_integer
-from bundler.model.exact import parse_exact, whole
+from bundler.model.exact import parse_exact
 from bundler.model.limits import LIMITS
 from bundler.patch.bytes_at import Bytes
 from bundler.patch.match import NEAR, SEGMENT, Copy, Range
@@ -102,14 +102,10 @@ def read_head(patch: Bytes) -> tuple[Head, int]:
         raise Malformed(found="another beginning", expected=MAGIC.decode().strip())
     start = len(MAGIC) + len(line) + 1
     data = unpack(patch.read(int(line), start), LIMITS.document)
-    head = parse_exact(data, path="the patch", read=_whole_head, write=_write_plain)
+    head = parse_exact(data, path="the patch", read=lambda fields: fields.document(_head), write=_write_plain)
     end = start + int(line)
     _check(head, patch.size - end)
     return head, end
-
-
-def _whole_head(fields: Fields) -> Head:
-    return whole(fields, _head)
 
 
 def _head(fields: Fields) -> Head:

@@ -97,8 +97,7 @@ def read_state(root: Path) -> SiteState:
         raise NotReadable(path=str(path), why=error.strerror or str(error)) from None
     reader = Reader(file=str(path))
     try:
-        state = reader.json(read_file(path, limit=LIMITS.document)).whole(_state)
-        reader.finish()
+        state = reader.json(read_file(path, limit=LIMITS.document)).document(_state)
     except InvalidDocument as error:
         problem = error.problems[0]
         raise StateDamaged(path=str(path), why=f"found {problem.found}, expected {problem.expected}") from None

@@ -12,7 +12,7 @@ import pytest
 from bundler.model.lock import Lock
 from bundler.model.lock_parser import parse_lock
 from tests.campaign_site import SHARED_KERNEL, Office
-from tests.clusters import ADMIN, NESTED, answer_of, outer_address, subnet_of
+from tests.clusters import ADMIN, NESTED, answer_of, outer_address, outer_pool
 from tests.nodes import Lab, lab_of, site_bundle
 from tests.waiting import eventually
 
@@ -45,9 +45,8 @@ class Cluster:
 
     def write_site(self, *disks: dict[str, str]) -> None:
         """With these disks of n2."""
-        pool = f"metallb: {{pools: [{{name: main, addresses: [{subnet_of(self.lab)}.200-{subnet_of(self.lab)}.209]}}]}}"
         cluster = f"{NESTED.removesuffix('}')}, prefetch: ['{FETCHED}']}}"
-        components = f"{SHARED_KERNEL.removesuffix('}')}, {cluster}, {pool}}}"
+        components = f"{SHARED_KERNEL.removesuffix('}')}, {cluster}, {outer_pool(self.lab)}}}"
         text = self.lab.site_yaml(roles=ROLES, components=components)
         lines = []
         for line in text.splitlines():

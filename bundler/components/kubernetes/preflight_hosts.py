@@ -104,12 +104,12 @@ def _script(goal: Goal) -> str:
     units = " ".join(f"{unit}.service" for unit in _UNITS)
     return f"""{{ ip route show table main; ip -6 route show table main; }} 2>/dev/null | sed 's/^/route /'
 ip -o addr show 2>/dev/null | awk '{{ sub("/.*", "", $4); print "address " $2 " " $4 }}'
-if head -n 1 /etc/systemd/system/{ADDRESS_UNIT} 2>/dev/null | grep -q '^{OURS}'; then echo announces; fi
+is_ours() {{ head -n 1 "/etc/systemd/system/$1" 2>/dev/null | grep -q '^{OURS}'; }}
+if is_ours {ADDRESS_UNIT}; then echo announces; fi
 awk 'NR > 1 {{ print "swap " $1 }}' /proc/swaps
 for u in {units}; do
   # One of ours whose start was cut off has no stamp, but our file.
-  if [ ! -f {STAMPS}/$u ] && systemctl is-active -q -- $u 2>/dev/null &&
-    ! head -n 1 /etc/systemd/system/$u 2>/dev/null | grep -q '^{OURS}'; then echo "unit $u"; fi
+  if [ ! -f {STAMPS}/$u ] && systemctl is-active -q -- $u 2>/dev/null && ! is_ours $u; then echo "unit $u"; fi
 done
 for m in {modules}; do
   # What is built in and has no settings shows by the names of its functions alone.
