@@ -46,7 +46,8 @@ class RealRegistry:
         return [line.rpartition(" ")[0] for line in lines]
 
 
-def _program(name: str) -> Path:
+def registry_program(name: str) -> Path:
+    """The server itself, of `debian` or `distribution`; neither needs to be installed."""
     if name == "debian":
         return unpacked("docker-registry") / "usr/bin/docker-registry"
     return lab_program("distribution") / "registry"
@@ -79,7 +80,7 @@ def real_registry(
     (folder / "config.yml").write_text(json.dumps(config))
     with (folder / "log").open("wb") as log:
         process = subprocess.Popen(
-            [_program(name), "serve", folder / "config.yml"],
+            [registry_program(name), "serve", folder / "config.yml"],
             stdout=log,
             stderr=log,
             env={"OTEL_TRACES_EXPORTER": "none"},

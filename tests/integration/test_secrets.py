@@ -15,6 +15,7 @@ from bundler.secrets.ca import ensure_ca, ensure_leaf
 from bundler.secrets.passwords import ensure_htpasswd, random_password
 from bundler.secrets.vault import Vault
 from tests.lab import require_program
+from tests.registries import registry_program
 
 CONFIG = """\
 version: 0.1
@@ -33,7 +34,7 @@ def free_port() -> int:
 @pytest.fixture
 def registry(tmp_path: Path) -> Iterator[tuple[int, Secret]]:
     """A port of 127.0.0.1 and the password of `push`; the root is in `roots.crt`."""
-    program, port, vault, now = require_program("docker-registry"), free_port(), Vault.empty(), datetime.now(UTC)
+    program, port, vault, now = registry_program("debian"), free_port(), Vault.empty(), datetime.now(UTC)
     password = vault.made("registry.password", random_password)
     (tmp_path / "roots.crt").write_text(ensure_ca(vault, "demo", now).bundle)
     leaf = ensure_leaf(vault, "registry", ("registry.site.example",), (ip_address("127.0.0.1"),), now)
