@@ -21,6 +21,7 @@ pytestmark = pytest.mark.long
 ROLES = {"n1": ["site", "control-plane", "worker"], "n2": ["worker"]}
 DISK, USED = "/dev/disk/by-id/lab-empty", "/dev/disk/by-id/lab-used"
 FETCHED = "*haproxy-ingress*"
+LEAVING = "/var/lib/bundle/kubernetes/leaving"  # there until nothing of the cluster is left on the host
 CONFIG = "/etc/kubernetes/bundle/kubeadm.yaml"
 # A loop device that nobody has, under a name that stays.
 _LOOP = """[ -e /dev/loop-control ] || mknod /dev/loop-control c 10 237
@@ -250,6 +251,25 @@ def _node_of(cluster: Cluster) -> str:
     with suppress(AssertionError):
         return str(cluster.get("pod one-0")["spec"].get("nodeName", ""))
     return ""
+
+
+def test_a_host_loses_its_power_while_it_leaves_for_good(cluster: Cluster) -> None:
+    """What was left of it belongs to no cluster: the next installation clears it away before it makes its own."""
+    lab, office = cluster.lab, cluster.office
+    with office.start("uninstall", "kubernetes", "--purge", "--yes", "--quiet") as process:
+        eventually(lambda: lab.ask("n1", f"test -e {LEAVING}").returncode == 0, seconds=300, every=0.05)
+        lab.kill("n1")
+        said = process.communicate(timeout=600)[1]
+    assert process.returncode != 0
+    assert "n1" in said
+    lab.start("n1")
+    assert lab.ask("n1", f"test -e {LEAVING}").returncode == 0
+    again = office.apply("--quiet")
+    print(f"\nthere again in {again.seconds:.0f} s")
+    assert lab.ask("n1", f"test -e {LEAVING}").returncode == 1
+    cluster.kubectl("wait --for=condition=Ready node --all --timeout=60s")
+    assert office.apply("--json").json()["actions"] == 0
+    assert office.run("health").code == 0
 
 
 def test_the_whole_cluster_goes_and_comes_again(cluster: Cluster) -> None:

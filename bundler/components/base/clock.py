@@ -7,6 +7,9 @@ from bundler.components.base.names import HEADER
 from bundler.components.base.settings import BaseSettings
 from bundler.model.site import SITE_ROLE, Site, SiteHost
 
+# Of a server that does not answer in its first seconds chrony asks again after 64 s, and wants several answers: a host
+# that starts before the site's would have no time for minutes. On the site's own network a question costs nothing.
+_NEAR = "iburst minpoll 4 maxpoll 6"
 UNIT = "chrony.service"
 PATH = "/etc/chrony/chrony.conf"
 DROP_IN = f"/etc/systemd/system/{UNIT}.d/bundle.conf"
@@ -44,7 +47,7 @@ def sources(site: Site, host: SiteHost, settings: BaseSettings) -> Iterator[str]
     for server in site.with_role(SITE_ROLE):
         if server.name != host.name:
             prefer = " prefer" if server == first and not (settings.sources and host.has(SITE_ROLE)) else ""
-            yield f"server {server.address} iburst{prefer}"
+            yield f"server {server.address} {_NEAR}{prefer}"
 
 
 def served(site: Site) -> tuple[str, ...]:
