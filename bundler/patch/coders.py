@@ -16,6 +16,7 @@ import zstandard
 
 from bundler.errors import Malformed
 from bundler.patch.parts import DEFLATE, XZ, ZSTD
+from bundler.patch.programs import gnu_gzip, go_gzip, missing
 
 _BLOCK = 128 << 10  # of pigz, which gives each of its threads that much
 _WINDOW = 32 << 10
@@ -29,7 +30,8 @@ class Encoder(Protocol):
 
 
 def encoder(kind: str, coder: str, plain: int) -> Encoder:
-    """The compressor that makes a part of `plain` bytes. Raises Malformed for settings that are none of ours."""
+    """The compressor that makes a part of `plain` bytes. Raises Malformed for settings that are none of ours, and for
+    those that this machine has no program for."""
     if coder not in candidates(kind):
         raise Malformed(found=f"the settings {coder[:40]!r} of {kind[:40]!r}", expected="known ones")
     return _ENCODERS[kind](coder, plain)
@@ -38,6 +40,11 @@ def encoder(kind: str, coder: str, plain: int) -> Encoder:
 def candidates(kind: str) -> tuple[str, ...]:
     """Settings in the order in which they are found in the world."""
     return _CANDIDATES.get(kind, ())
+
+
+def usable(kind: str) -> tuple[str, ...]:
+    """Those that this machine can work with."""
+    return tuple(each for each in candidates(kind) if each.partition("-")[0] not in missing())
 
 
 class _Pigz:
@@ -89,8 +96,8 @@ class _Zstd:
 
 def _deflate(coder: str, plain: int) -> Encoder:
     library, level, *memory = coder.split("-")
-    if library == "pigz":
-        return _Pigz(int(level))
+    if library in _LIBRARIES:
+        return _LIBRARIES[library](int(level))
     return zlib.compressobj(int(level), zlib.DEFLATED, -15, int(memory[0]))
 
 
@@ -108,12 +115,14 @@ def _zstd(coder: str, plain: int) -> Encoder:
     return _Zstd(int(level), plain, checksum=checksum, sized=sized, thread=thread)
 
 
+_LIBRARIES: dict[str, Callable[[int], Encoder]] = {"pigz": _Pigz, "go": go_gzip, "gnu": gnu_gzip}
 _ENCODERS: dict[str, Callable[[str, int], Encoder]] = {DEFLATE: _deflate, XZ: _lzma2, ZSTD: _zstd}
 _CANDIDATES = {
     DEFLATE: (
-        *("zlib-6-8", "zlib-9-8", "pigz-6", "zlib-1-8", "pigz-9", "pigz-1"),
+        *("zlib-6-8", "zlib-9-8", "pigz-6", "zlib-1-8", "go-6", "gnu-6", "gnu-9", "pigz-9", "pigz-1", "go-9", "go-1"),
         *(f"zlib-{level}-8" for level in (5, 4, 3, 2, 7, 8)),
         *(f"zlib-{level}-9" for level in (6, 9, 1)),
+        "gnu-1",
     ),
     # Those above 7 take more memory than a site may have for it; below 8 MiB of plain bytes they do what 6 does.
     XZ: ("lzma2-6", "lzma2-6e", *(f"lzma2-{level}" for level in (3, 2, 1, 0, 4, 5, 7)), "lzma2-7e"),

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from bundler.errors import Malformed
 from bundler.patch.bytes_at import Bytes
-from bundler.patch.coders import candidates, encoder
+from bundler.patch.coders import encoder, usable
 from bundler.patch.dissect import dissect
 from bundler.patch.parts import RAW, Part, joined, raw
 from bundler.patch.plain import decoded
@@ -32,7 +32,7 @@ def _coder(file: Bytes, start: int, part: Part, likely: str) -> str:
     """The settings of a part; those of its neighbour first. Empty when none makes these bytes."""
     try:
         plain, made = _first(file, start, part), file.read(min(part.size, 2 * _SAMPLE), start)
-        for coder in dict.fromkeys((likely, *candidates(part.kind))):
+        for coder in dict.fromkeys((likely, *usable(part.kind))):
             if coder and _begins(part, coder, plain, made):
                 whole = len(plain) == part.plain and len(made) == part.size
                 if whole or _makes(file, start, part, coder):

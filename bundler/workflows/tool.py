@@ -4,7 +4,7 @@ from pathlib import Path
 
 import bundler
 
-_SUFFIXES = (".py", ".typed", ".html", ".j2", ".json", ".sh", ".txt", ".yaml")
+_SUFFIXES = (".py", ".typed", ".html", ".j2", ".json", ".sh", ".txt", ".yaml", ".zst")
 # Compiled files, and the catalog of an installed wheel: a site needs neither.
 _LEFT_OUT = {"__pycache__", "manifests"}
 

@@ -3,6 +3,7 @@
 import gzip
 import io
 import lzma
+import subprocess
 import zipfile
 import zlib
 
@@ -19,6 +20,7 @@ from bundler.patch.explain import explained
 from bundler.patch.parts import DEFLATE, RAW, XZ, ZSTD, Part, is_raw, parse_part, plain_size
 from bundler.patch.plain import encoded, plain_of
 from tests.content import make_deb
+from tests.lab import require_program
 from tests.patched import contents, layer, text, zipped
 
 PLAIN = text(1, 300_000)
@@ -30,6 +32,12 @@ def pigz(data: bytes, level: int) -> bytes:
     body = one.compress(data) + one.flush()
     foot = zlib.crc32(data).to_bytes(4, "little") + len(data).to_bytes(4, "little")
     return b"\x1f\x8b\x08\0\0\0\0\0\0\x03" + body + foot
+
+
+def gnu(data: bytes, level: int) -> bytes:
+    """By this machine's gzip."""
+    line = [require_program("gzip"), f"-{level}", "-cn"]
+    return subprocess.run(line, input=data, stdout=subprocess.PIPE, check=True).stdout
 
 
 def ar(*members: bytes) -> bytes:
@@ -71,6 +79,7 @@ WHOLE = {
     "gzip with a full head": flagged(),
     "several members": gzip.compress(PLAIN, 6) + gzip.compress(PLAIN[:9], 9) + gzip.compress(b"", 6),
     **{f"pigz {level}": pigz(PLAIN, level) for level in (1, 6, 9)},
+    **{f"GNU gzip {level}": gnu(PLAIN, level) for level in (1, 6, 9)},
     "pigz of whole blocks": pigz(PLAIN[: 2 << 17], 6),
     **{f"xz {preset}": lzma.compress(PLAIN, preset=preset) for preset in (0, 1, 6)},
     "xz with a hash": lzma.compress(PLAIN, check=lzma.CHECK_SHA256),
