@@ -30,7 +30,9 @@ _OWN = (
     "/etc/kubernetes/pki/etcd/server",
     "/etc/kubernetes/pki/etcd/peer",
     "/etc/kubernetes/pki/etcd/healthcheck-client",
+    "/etc/kubernetes/manifests/etcd.yaml",  # names the members in the order in which they came
     "/etc/kubernetes/tmp",
+    "/root/.kube/cache/",  # what kubectl has asked before
 )
 _FREE = 30000  # ports above are chosen by programs, or by the cluster for its Services
 _KINDS = "deployments,daemonsets,services,configmaps,serviceaccounts,clusterroles,clusterrolebindings,crds"
