@@ -28,10 +28,9 @@ sqlalchemy 2.0.40 2.0.41, django 5.1.6 5.1.7, botocore 1.38.0 1.38.1, grpcio 1.7
 DEBS = """openssl libssl3 libc6 nginx-common curl libcurl4 openssh-server linux-libc-dev python3.11-minimal
 libpython3.11-stdlib systemd sudo perl-base perl-modules-5.36 libxml2 git libexpat1 bind9-libs postgresql-15
 redis-server apache2-bin php8.2-cli"""
-GO = """package main
-import ("compress/gzip"; "io"; "os")
-func main() { w := gzip.NewWriter(os.Stdout); io.Copy(w, os.Stdin); w.Close() }
-"""
+
+
+GO = Path(__file__).parents[2] / "bundler/patch/gogzip"  # built here by this machine's own Go
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -145,10 +144,9 @@ def _encoders(folder: Path) -> dict[str, Callable[[int, int], None]]:
     if shutil.which("gzip"):
         found |= {"GNU gzip 6": program("gzip", "-n", "-c")}
     if shutil.which("go"):
-        (folder / "main.go").write_text(GO)
         if not (folder / "gogzip").exists():
-            subprocess.run(["go", "build", "-o", "gogzip", "main.go"], cwd=folder, check=True)
-        found |= {"Go gzip": program(str(folder / "gogzip"))}
+            subprocess.run(["go", "build", "-o", str(folder / "gogzip"), "."], cwd=GO, check=True)
+        found |= {f"Go gzip {level}": program(str(folder / "gogzip"), str(level)) for level in (6, 1)}
     return found
 
 
@@ -183,15 +181,17 @@ def models(work: Path, size: int) -> Iterator[Pair]:
 
 
 def drivers(work: Path) -> Iterator[Pair]:
-    """A script with an archive behind it."""
-    (work / "drivers").mkdir(parents=True, exist_ok=True)
-    paths = [work / "drivers" / f"{number}.run" for number in (1, 2)]
+    """A script with an archive behind it, as makeself writes it: GNU gzip at its best."""
+    folder = work / "drivers"
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = [folder / f"{number}.run" for number in (1, 2)]
     for number, path in enumerate(paths, 1):
         if not path.exists():
-            with path.open("wb") as out, (work / "layers" / f"{number}.zlib-6").open("rb") as archive:
+            with path.open("wb") as out, (work / "layers" / f"{number}.tar").open("rb") as archive:
                 out.write(f"#!/bin/sh\n# version {number}\ntail -n +4 $0 | tar -xz\nexit\n".encode())
-                shutil.copyfileobj(archive, out)
-    yield Pair(kind="drivers", name="self-extracting, zlib 6", old=paths[0], new=paths[1])
+                out.flush()
+                subprocess.run(["gzip", "-9", "-n", "-c"], stdin=archive, stdout=out, check=True)
+    yield Pair(kind="drivers", name="self-extracting, GNU gzip 9", old=paths[0], new=paths[1])
 
 
 # --- measuring
